@@ -1,0 +1,1 @@
+"""One module per mechanism: model and facts in, result out."""

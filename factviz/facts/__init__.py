@@ -1,0 +1,1 @@
+"""Facts: prompts with subject, answer and attribute sets. Torch-free."""

@@ -1,0 +1,1 @@
+"""What an analysis returns: labelled arrays, provenance, tables, files."""

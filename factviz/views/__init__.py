@@ -1,0 +1,1 @@
+"""Result to spec to picture. Torch-free."""
