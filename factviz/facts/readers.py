@@ -7,6 +7,7 @@ LRE: Hernandez et al., arXiv 2308.09124. CounterFact and known_1000: Meng et al.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import warnings
@@ -49,13 +50,13 @@ def _fact(place: Path, number: int, make: Callable[[Row], Fact], row: Row) -> Fa
 
 def _text(place: Path) -> str:
     try:
-        return place.read_text(encoding="utf-8-sig")
+        return place.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FactvizError(f"cannot read {place.name!r} as text: {error}") from None
 
 
 def _csv(place: Path) -> tuple[Callable[[Row], Fact], list[Row]]:
-    reader = csv.DictReader(_text(place).splitlines(keepends=True), strict=True)
+    reader = csv.DictReader(io.StringIO(_text(place), newline=""), strict=True)
     try:
         rows = list(reader)
     except csv.Error as error:

@@ -157,8 +157,7 @@ def _first_new_token(
     name = "answer" if role == "answer" else "attribute"
     if not word.strip():
         raise FactvizError(f"the {name} is empty ({word!r}): give at least one word")
-    joined = prompt + word.strip() if prompt[-1:].isspace() else f"{prompt} {word.strip()}"
-    ids = _encode(tokenizer, joined)[0]
+    ids = _encode(tokenizer, f"{prompt} {word.strip()}")[0]
     new = ids[len(base) :]
     if ids[: len(base)] != base or not new:
         raise FactvizError(

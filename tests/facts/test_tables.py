@@ -1,0 +1,103 @@
+"""The built-in tables hold no plain errors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from factviz.facts import builtin
+
+CONTINENTS = {"Europe", "Asia", "Africa", "Oceania", "North America", "South America"}
+
+
+def _column(relation: str) -> dict[str, str]:
+    return {row.subject: row.answer for row in builtin.rows() if row.relation == relation}
+
+
+def test_every_subject_has_every_relation_of_its_kind_once() -> None:
+    seen: dict[str, list[str]] = defaultdict(list)
+    for row in builtin.rows():
+        seen[row.relation].append(row.subject)
+    for relation, subjects in seen.items():
+        kind = relation.partition("_")[0]
+        assert len(subjects) == len(set(subjects)), f"{relation} has a subject twice"
+        for other in seen:
+            if other.startswith(f"{kind}_"):
+                assert seen[other] == subjects
+
+
+def test_no_cell_is_empty_or_padded() -> None:
+    for row in builtin.rows():
+        for cell in (row.subject, row.answer):
+            assert cell, row
+            assert cell == " ".join(cell.split()), row
+
+
+def test_a_subject_is_of_one_kind_only() -> None:
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for row in builtin.rows():
+        kinds[row.subject].add(row.relation.partition("_")[0])
+    assert {subject: k for subject, k in kinds.items() if len(k) > 1} == {}
+
+
+def test_one_capital_a_country_and_one_country_a_capital() -> None:
+    capitals = _column("country_capital")
+    assert len(capitals) > 90
+    assert len(set(capitals.values())) == len(capitals)
+
+
+@pytest.mark.parametrize(
+    "relation",
+    sorted(name for name in builtin.wordings() if name.endswith("_country")),
+)
+def test_every_country_answered_is_a_country(relation: str) -> None:
+    countries = _column("country_capital")
+    assert {a for a in _column(relation).values() if a not in countries} == set()
+
+
+def test_continents_agree_with_countries() -> None:
+    continent = _column("country_continent")
+    assert set(continent.values()) == CONTINENTS
+    for kind in ("city", "landmark"):
+        countries, continents = _column(f"{kind}_country"), _column(f"{kind}_continent")
+        for subject, country in countries.items():
+            assert continents[subject] == continent[country], subject
+    rivers, ends = _column("river_continent"), _column("river_country")
+    for river, country in ends.items():
+        assert rivers[river] == continent[country], river
+
+
+def test_a_city_lies_in_one_country() -> None:
+    country = _column("city_country")
+    country |= {capital: name for name, capital in _column("country_capital").items()}
+    for kind in ("landmark", "company"):
+        cities, countries = _column(f"{kind}_city"), _column(f"{kind}_country")
+        for subject, city in cities.items():
+            assert country.setdefault(city, countries[subject]) == countries[subject], subject
+
+
+def test_languages_and_countries_do_not_swap() -> None:
+    countries = set(_column("country_capital"))
+    for relation in builtin.wordings():
+        if relation.endswith("_language"):
+            assert countries.isdisjoint(_column(relation).values()), relation
+
+
+def test_every_relation_has_wordings_that_take_one_subject() -> None:
+    wordings = builtin.wordings()
+    assert set(wordings) == {row.relation for row in builtin.rows()}
+    for relation, templates in wordings.items():
+        assert len(templates) >= 25, relation
+        assert len(set(templates)) == len(templates), relation
+        assert templates[0].startswith("Fact: "), relation
+        for template in templates:
+            assert template.count("{subject}") == 1, template
+            assert template == template.strip(), template
+
+
+def test_no_wording_is_the_beginning_of_another() -> None:
+    templates = sorted({t for some in builtin.wordings().values() for t in some})
+    # Sorted, a beginning stands directly before what it begins.
+    for shorter, longer in zip(templates, templates[1:], strict=False):
+        assert not longer.startswith(shorter), (shorter, longer)
