@@ -19,7 +19,7 @@ def register(views: Callable[[], ModuleType], widgets: Callable[[], ModuleType])
 
 
 def views() -> ModuleType:
-    """The module with ``mimebundle``, ``save`` and ``plot``, each taking a result first."""
+    """The module with ``mimebundle``, ``render`` and ``plot``, each taking a result first."""
     return _loaders["views"]()
 
 

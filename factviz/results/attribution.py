@@ -1,0 +1,257 @@
+"""Direct logit attribution: what every head, MLP, embedding and bias wrote towards each attribute.
+
+METHODS.md, P1: heads at every source token + MLPs + embedding + bias = the centred logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from factviz.facts.errors import FactvizError
+from factviz.results import attribution_frame, grouping
+from factviz.results.base import Result
+from factviz.results.shown import number, shown
+
+PARTS = ("heads", "mlps", "embedding", "bias")
+DIMS: dict[str, tuple[str, ...]] = {
+    "heads": ("fact", "attribute", "layer", "head", "source"),
+    "mlps": ("fact", "attribute", "layer"),
+    "embedding": ("fact", "attribute"),
+    "bias": ("fact", "attribute"),
+    "logits": ("fact", "attribute"),
+    "residual": ("fact",),
+}
+COORDS: dict[str, tuple[str, ...]] = {
+    "attribute_word": ("fact", "attribute"),
+    "attribute_token": ("fact", "attribute"),
+    "attribute_id": ("fact", "attribute"),
+    "attribute_note": ("fact", "attribute"),
+    "role": ("fact", "attribute"),
+    "token": ("fact", "source"),
+    "group": ("fact", "source"),
+    "prompt": ("fact",),
+    "subject": ("fact",),
+    "answer": ("fact",),
+}
+
+
+def _check(dataset: xr.Dataset) -> None:
+    """Refuse a dataset that is no attribution (an opened file may hold anything)."""
+    for kind, expected in (("variable", DIMS), ("coordinate", COORDS)):
+        for name, dims in expected.items():
+            array = dataset.variables.get(name)
+            if array is None:
+                raise FactvizError(f"this is no attribution: its {kind} {name!r} is missing")
+            if array.dims != dims:
+                raise FactvizError(
+                    f"this is no attribution: {name!r} has dimensions {list(array.dims)},"
+                    f" not {list(dims)}"
+                )
+    if any(dataset[name].dtype.kind != "f" for name in DIMS) or 0 in dataset.sizes.values():
+        raise FactvizError("this is no attribution: its arrays are empty or hold no real numbers")
+
+
+class Attribution(Result):
+    """Contributions to the centred logit of each attribute, in logits.
+
+    For several facts every array has a leading ``fact`` dimension, padded with NaN (and ``""`` in
+    the coordinates `token`, `group` and `role`). For one `Fact` that dimension is gone.
+
+    Parameters
+    ----------
+    dataset
+        Variables heads [fact, attribute, layer, head, source], mlps [fact, attribute, layer],
+        embedding, bias and logits [fact, attribute], residual [fact]; attribute ``single`` is true
+        when the input was one `Fact`.
+    provenance
+        Model, weight hash, projection, layer-norm and value-bias mode, target, tokens, versions.
+
+    Raises
+    ------
+    FactvizError
+        If the dataset lacks a variable or a coordinate, or its dimensions differ.
+    """
+
+    kind: ClassVar[str] = "Attribution"
+
+    def __init__(self, dataset: xr.Dataset, provenance: Mapping[str, Any]) -> None:
+        _check(dataset)
+        super().__init__(dataset, provenance)
+
+    @property
+    def single(self) -> bool:
+        """Whether this is the result of one `Fact`, without a fact dimension."""
+        return bool(self.dataset.attrs.get("single", False))
+
+    def _squeezed(self, array: Any) -> Any:
+        return array.isel(fact=0, drop=True) if self.single else array
+
+    @property
+    def heads(self) -> xr.DataArray:
+        """What each head wrote, by the token it read [attribute, layer, head, source], logits."""
+        return self._squeezed(self.dataset["heads"])
+
+    @property
+    def mlps(self) -> xr.DataArray:
+        """What each MLP wrote at END [attribute, layer], logits."""
+        return self._squeezed(self.dataset["mlps"])
+
+    @property
+    def embedding(self) -> xr.DataArray:
+        """What the embeddings at END contribute [attribute], logits."""
+        return self._squeezed(self.dataset["embedding"])
+
+    @property
+    def bias(self) -> xr.DataArray:
+        """All biases together [attribute], logits."""
+        return self._squeezed(self.dataset["bias"])
+
+    @property
+    def logits(self) -> xr.DataArray:
+        """The model's own logit, minus the vocabulary mean [attribute]."""
+        return self._squeezed(self.dataset["logits"])
+
+    @property
+    def residual_error(self) -> float:
+        """The worst |sum of the parts − centred logit|, in logits."""
+        return float(self.dataset["residual"].max())
+
+    def by_group(
+        self,
+        groups: grouping.Groups | Sequence[grouping.Groups] | None = None,
+    ) -> xr.DataArray:
+        """Heads summed over source groups.
+
+        Parameters
+        ----------
+        groups
+            Positions by group name, or one such mapping per fact; the result's own groups without
+            it. Positions not named go to ``"other"``.
+
+        Returns
+        -------
+        DataArray
+            [attribute, layer, head, group], logits: bos, prefix, subject, relation, end, then
+            others; their sum is ``heads.sum("source")``.
+
+        Raises
+        ------
+        FactvizError
+            If a position is named twice or lies outside the prompt.
+        """
+        return self._squeezed(grouping.sum_groups(self.dataset, groups))
+
+    def by_role(self) -> xr.Dataset:
+        """Every part, averaged over the attributes of the same role.
+
+        Returns
+        -------
+        Dataset
+            heads, mlps, embedding, bias and logits with ``role`` in place of ``attribute``: answer,
+            same_subject, same_relation, both, given, as far as there are any; logits. NaN for a
+            fact without attributes of a role.
+        """
+        return self._squeezed(grouping.mean_roles(self.dataset))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each part and attribute, and for heads each source token.
+
+        Returns
+        -------
+        DataFrame
+            fact, component ("head", "mlp", "embedding", "bias"), layer, head, source, token,
+            attribute, role, contribution (logits), group, attribute_token, attribute_id. The rows
+            of one fact and attribute add up to its centred logit.
+        """
+        return attribution_frame.tidy(self.dataset)
+
+    def view(
+        self,
+        *,
+        fact: int | None = None,
+        attribute: str | int | None = None,
+        order: Literal["contribution", "layer"] | None = None,
+        top: int | None = None,
+        limit: float | None = None,
+    ) -> Attribution:
+        """The same result, drawn differently: shown, saved and plotted with these choices.
+
+        Parameters
+        ----------
+        fact
+            Show this fact alone (0 is the first).
+        attribute
+            Show this attribute alone, by word or by number.
+        order
+            Heads by ``"contribution"`` (the default) or by ``"layer"``.
+        top
+            Heads shown at first; 0 shows all (default 20).
+        limit
+            The contribution, in logits, drawn at full colour: give several figures the same.
+
+        Raises
+        ------
+        FactvizError
+            If a value names nothing that is there.
+        """
+        chosen = {"fact": fact, "attribute": attribute, "order": order, "top": top, "limit": limit}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        _check_view(self.dataset, given)
+        return self._with_view(**given)
+
+    def _summary(self) -> list[str]:
+        answers = self.dataset[[*PARTS, "logits"]].isel(attribute=0).mean("fact")
+        head_totals = answers["heads"].sum("source")
+        return [
+            self._title(),
+            f"centred logit {number(float(answers['logits']), sign=True)}"
+            f" = heads {number(float(head_totals.sum()), sign=True)}"
+            f", MLPs {number(float(answers['mlps'].sum()), sign=True)}"
+            f", embedding {number(float(answers['embedding']), sign=True)}"
+            f", bias {number(float(answers['bias']), sign=True)}",
+            "top heads: " + ", ".join(_top_heads(head_totals, 5)),
+            f"{self.provenance.get('projection', 'projection not stated')};"
+            f" worst residual error {self.residual_error:.1g} logits",
+        ]
+
+    def _title(self) -> str:
+        data, model = self.dataset, str(self.provenance.get("model", "unknown model"))
+        count = data.sizes["fact"]
+        if count > 1:
+            return f"Attribution of {count} facts, mean over their answers, on {model}"
+        first = data.isel(fact=0, attribute=0)
+        word = shown(str(first["attribute_word"].item()), limit=60)
+        prompt = shown(str(first["prompt"].item()), limit=200)
+        return f"Attribution of {word!r} after {prompt!r} on {model}"
+
+
+def _check_view(dataset: xr.Dataset, given: Mapping[str, Any]) -> None:
+    count, attributes = dataset.sizes["fact"], dataset.sizes["attribute"]
+    if not 0 <= given.get("fact", 0) < count:
+        raise FactvizError(f"no fact {given['fact']}: there are facts 0 to {count - 1}")
+    if given.get("order", "layer") not in ("contribution", "layer"):
+        raise FactvizError(f"unknown order {given['order']!r}: 'contribution' or 'layer'")
+    if given.get("top", 1) < 0:
+        raise FactvizError(f"top={given['top']} heads cannot be shown: 1 or more, or 0 for all")
+    if not given.get("limit", 1.0) > 0:
+        raise FactvizError(f"limit={given['limit']} is no colour scale: it must be above 0 logits")
+    wanted = given.get("attribute", 0)
+    if isinstance(wanted, str):
+        if wanted not in dataset["attribute_word"].values:
+            raise FactvizError(f"no attribute {shown(wanted, limit=60)!r} in this result")
+    elif not 0 <= wanted < attributes:
+        raise FactvizError(f"no attribute {wanted}: there are attributes 0 to {attributes - 1}")
+
+
+def _top_heads(totals: xr.DataArray, count: int) -> list[str]:
+    values = np.nan_to_num(totals.values)
+    best = np.argsort(-np.abs(values), axis=None, kind="stable")[:count]
+    return [
+        f"L{layer}H{head} {number(float(values[layer, head]), sign=True)}"
+        for layer, head in (divmod(int(flat), values.shape[1]) for flat in best)
+    ]

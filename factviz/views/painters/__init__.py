@@ -1,0 +1,1 @@
+"""Painters for files, with matplotlib (never pyplot)."""

@@ -1,0 +1,63 @@
+"""What results call to show themselves: a mime bundle, a file, an axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from factviz.results import options, storage
+from factviz.results.attribution import Attribution
+from factviz.results.base import Result
+from factviz.views import attribution, html
+from factviz.views.spec import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BUILDERS: dict[str, Callable[[Any], Figure]] = {Attribution.kind: attribution.build}
+
+
+def build(result: Result) -> Figure:
+    """The figure of any result."""
+    return _BUILDERS[result.kind](result)
+
+
+def figure(result: Result) -> tuple[dict[str, Any], bytes]:
+    """The figure as a widget carries it: {"spec", "arrays"} and one buffer."""
+    built = build(result)
+    return built.transport(), built.buffer
+
+
+def mimebundle(
+    result: Result, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+) -> dict[str, Any]:
+    """text/plain, and text/html or image/png as `options` say."""
+    bundle: dict[str, Any] = {"text/plain": repr(result)}
+    shown = options.display()
+    if shown == "png":
+        bundle["image/png"] = render(result, ".png")
+    else:
+        built = build(result)
+        bundle["text/html"] = (html.fragment if shown == "html" else html.table_fragment)(built)
+    return {
+        kind: content
+        for kind, content in bundle.items()
+        if (not include or kind in include) and kind not in (exclude or ())
+    }
+
+
+def render(result: Result, suffix: str) -> bytes:
+    """The bytes of a file: .html, .svg, .png or .pdf."""
+    built = build(result)
+    if suffix == ".html":
+        return html.page(built, storage.stored(result)).encode("utf-8")
+    from factviz.views.painters import files
+
+    return files.render(built, suffix.removeprefix("."))
+
+
+def plot(result: Result, ax: Axes | None = None) -> Axes:
+    """Draw the result's first panel on `ax`, or on a new figure of its own."""
+    from factviz.views.painters import files
+
+    return files.plot(build(result), ax)
