@@ -66,10 +66,11 @@ def token_text(text: str, limit: int | None = None) -> str:
 
 
 def digits_for(scale: float) -> int:
-    """Decimals that leave three significant digits of the largest value (at most 6)."""
+    """Decimals for values up to `scale`: two, more for small ones (to 6), fewer above 100."""
     if not math.isfinite(scale) or scale <= 0:
         return 2
-    return min(6, max(0, 2 - math.floor(math.log10(scale))))
+    power = math.floor(math.log10(scale))
+    return max(0, 3 - power) if power >= 2 else min(6, 2 - min(power, 0))
 
 
 def number(value: float, digits: int = 2, *, sign: bool = False) -> str:

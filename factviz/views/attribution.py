@@ -102,6 +102,7 @@ def _breakdown(build: FigureBuilder, fact: xr.Dataset, page: int) -> Panel:
         [label for label, _ in parts],
         np.array([value for _, value in parts], dtype=np.float32),
         title=f"Where the logit comes from: {attribute_label(fact, page)}",
+        total=True,
     )
 
 
@@ -183,7 +184,7 @@ def build(result: Attribution) -> Figure:
         fact = data.isel(fact=index)
         every = _chosen_pages(fact, options)
         pages = every[: _page_limit(result, facts)]
-        title = "Heads × source tokens" if len(facts) == 1 else _fact_title(fact)
+        title = "Heads × source tokens" if len(facts) == 1 else str(fact["prompt"].item())
         panels.append(
             [_heatmap(builder, fact, pages, title, options), _breakdown(builder, fact, pages[0])]
         )

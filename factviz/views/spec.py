@@ -120,8 +120,12 @@ class FigureBuilder:
         high: Float[np.ndarray, " bar"] | None = None,
         keys: Sequence[Any] | None = None,
         classes: Sequence[str | None] | None = None,
+        total: bool = False,
     ) -> Panel:
-        """Signed horizontal bars, with intervals where `low` and `high` are given."""
+        """Signed horizontal bars, with intervals where `low` and `high` are given.
+
+        With `total`, the last bar is the sum of the others and is set apart.
+        """
         return {
             "mark": "bars",
             "title": title,
@@ -132,6 +136,7 @@ class FigureBuilder:
             "low": self._maybe(low),
             "high": self._maybe(high),
             "classes": None if classes is None else list(classes),
+            "total": total,
         }
 
     def lines(

@@ -17,9 +17,13 @@ from factviz.views.spec import Figure, Panel
 
 MOST_ROWS = 30
 MOST_COLUMNS = 40
-_TABLE = '<table style="border-collapse:collapse;font-size:12px;margin:4px 0">'
+_TABLE = (
+    '<table cellpadding="3" style="border-collapse:collapse;font-size:12px;margin:4px 0;'
+    'text-align:right">'
+)
 _CAPTION = '<caption style="text-align:left;font-weight:bold;padding:4px 0">'
 _RULE = ' style="border-left:1px solid rgba(128,128,128,0.5)"'
+_SUM = ' style="border-top:1px solid rgba(128,128,128,0.8);font-weight:bold"'
 _LEFT = ' style="text-align:left;white-space:nowrap"'
 
 
@@ -136,8 +140,9 @@ def bars_table(figure: Figure, panel: Panel) -> str:
             else (f" [{number(float(low[i]), digits)}, {number(float(high[i]), digits)}]")
         )
         name = markup.plain(label, 60) + (f" {markup.plain(classes[i])}" if classes[i] else "")
+        last = panel["total"] and i == len(values) - 1
         rows.append(
-            f'<tr><th scope="row"{_LEFT}>{name}</th>'
+            f'<tr{_SUM if last else ""}><th scope="row"{_LEFT}>{name}</th>'
             f'<td style="width:240px;{_bar(value, limit)}"></td>'
             f'<td style="white-space:nowrap">{number(value, digits, sign=True)}{span}</td></tr>'
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,9 @@ PAINTERS: dict[str, ModuleType] = {
 }
 DPI = 200
 LEFT = 1.9  # inches kept for row labels; the file is cut to what is drawn
-BETWEEN = 0.95
+TITLE = 0.42  # inches for a panel's title
 MOST_NOTES = 6
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": "black",
     "axes.facecolor": "none",
     "axes.labelcolor": "black",
@@ -54,7 +54,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def _style() -> Generator[None]:
     with mpl.rc_context({**_STYLE, "font.family": families()}), warnings.catch_warnings():
         # SVG text is drawn by the viewer's fonts; that ours lack a glyph matters to nobody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -62,9 +62,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _text_block(
-    drawn: MplFigure, text: str, top: float, points: float, **style: Any
-) -> float:
+def _text_block(drawn: MplFigure, text: str, top: float, points: float, **style: Any) -> float:
     """Lines of text from `top` (inches from the top edge) down; gives where they end."""
     if not text:
         return top
@@ -84,20 +82,24 @@ def _footer(figure: Figure, write: Writer, width: int) -> str:
 def _compose(figure: Figure, panels: list[Panel], write: Writer, *, texts: bool) -> MplFigure:
     sizes = [PAINTERS[panel["mark"]].size(figure, panel) for panel in panels]
     wide = LEFT + max(width for width, _ in sizes)
-    high = sum(height + BETWEEN for _, height in sizes) + 2.5
+    over = [TITLE + PAINTERS[p["mark"]].above(figure, p, write) for p in panels]
+    under = [PAINTERS[p["mark"]].below(figure, p, write) for p in panels]
+    high = sum(height for _, height in sizes) + sum(over) + sum(under) + 2.5
     drawn = MplFigure(figsize=(wide, high))
-    top, characters = 0.0, int(wide * 14)
+    top = 0.0
     if texts:
         title = write.wrapped(figure.spec["title"], int(wide * 10), 300)
         top = _text_block(drawn, title, top, 11, fontweight="bold")
-        top = _text_block(drawn, write.wrapped(figure.spec["subtitle"], characters, 300), top, 8)
-    for panel, (width, height) in zip(panels, sizes, strict=True):
-        top += 0.5
+        top = _text_block(
+            drawn, write.wrapped(figure.spec["subtitle"], int(wide * 14), 300), top, 8
+        )
+    for panel, (width, height), upper, lower in zip(panels, sizes, over, under, strict=True):
+        top += upper
         box = (LEFT / wide, 1 - (top + height) / high, width / wide, height / high)
         PAINTERS[panel["mark"]].paint(drawn.add_axes(box), figure, panel, write)
-        top += height + BETWEEN - 0.5
+        top += height + lower
     if texts:
-        _text_block(drawn, _footer(figure, write, characters), top, 6.5, color="0.3")
+        _text_block(drawn, _footer(figure, write, int(wide * 17)), top + 0.15, 6.5, color="0.3")
     return drawn
 
 

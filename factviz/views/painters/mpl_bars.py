@@ -66,6 +66,16 @@ def _labels(ax: Axes, panel: Panel, count: int, write: Writer) -> None:
     ax.set_xlabel(unit, fontsize=TEXT, **PLAIN)
 
 
+def above(_figure: Figure, _panel: Panel, _write: Writer) -> float:
+    """Room between the axes and the title, in inches."""
+    return 0.1
+
+
+def below(_figure: Figure, _panel: Panel, _write: Writer) -> float:
+    """Room that ticks and axis title take under the axes, in inches."""
+    return 0.4
+
+
 def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
     """Paint a bars panel on `ax`."""
     count = shown_bars(panel)
@@ -79,6 +89,8 @@ def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
     edges = np.where(values < 0, np.nanmin([*ends, values], 0), np.nanmax([*ends, values], 0))
     _numbers(ax, values, edges)
     _labels(ax, panel, count, write)
+    if panel["total"] and count == len(panel["labels"]):
+        ax.axhline(count - 1.5, color="0.3", linewidth=0.6)
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.set_ylim(count - 0.4, -0.6)
     ax.margins(x=0.16)

@@ -24,8 +24,18 @@ def size(_figure: Figure, _panel: Panel) -> tuple[float, float]:
 def _style(series: dict[str, Any], index: int) -> dict[str, Any]:
     kind = series["class"]
     colour = classes.hue(kind) if kind else classes.SERIES[index % len(classes.SERIES)]
-    dash = classes.DASHES[(index // len(classes.SERIES)) % 4] if not kind else "-"
+    dash = "-" if kind else classes.DASHES[index % len(classes.DASHES)]
     return {"color": colour, "linestyle": dash, "linewidth": 1.4}
+
+
+def above(_figure: Figure, _panel: Panel, _write: Writer) -> float:
+    """Room between the axes and the title, in inches."""
+    return 0.1
+
+
+def below(_figure: Figure, _panel: Panel, _write: Writer) -> float:
+    """Room that ticks and axis title take under the axes, in inches."""
+    return 0.4
 
 
 def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:

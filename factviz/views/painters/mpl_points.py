@@ -48,6 +48,16 @@ def _axis_title(axis: dict[str, Any], write: Writer) -> str:
     return write.text(f"{axis['title']}{unit}", 60)
 
 
+def above(_figure: Figure, _panel: Panel, _write: Writer) -> float:
+    """Room between the axes and the title, in inches."""
+    return 0.1
+
+
+def below(_figure: Figure, _panel: Panel, _write: Writer) -> float:
+    """Room that ticks and axis title take under the axes, in inches."""
+    return 0.4
+
+
 def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
     """Paint a points panel on `ax`."""
     x = figure.values(panel["x"]["values"]).astype(np.float64)

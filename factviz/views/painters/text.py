@@ -51,15 +51,22 @@ def _characters() -> frozenset[int]:
     return frozenset(found)
 
 
+def _named(char: str) -> str:
+    """The code point of a character that cannot be drawn."""
+    if char in "\u200c\u200d":
+        return ""  # a joiner with nothing left to join
+    code = ord(char)
+    if 0x2400 <= code <= 0x2421:  # a picture of a control character: name what it stands for
+        code = 0x7F if code == 0x2421 else code - 0x2400
+    return f"‹U+{code:04X}›"
+
+
 def drawable(text: str) -> str:
-    """Text with ``‹U+1F600›`` for what no installed font can draw; joiners are left out then."""
+    """Text with ``‹U+1F600›`` for what no installed font can draw."""
     if text.isascii():
         return text
     known = _characters()
-    return "".join(
-        char if ord(char) in known else "" if char in "\u200c\u200d" else f"‹U+{ord(char):04X}›"
-        for char in text
-    )
+    return "".join(char if ord(char) in known else _named(char) for char in text)
 
 
 class Writer:
@@ -76,14 +83,14 @@ class Writer:
 
     def text(self, text: str, limit: int | None = None) -> str:
         """Any text, on one line."""
-        return self._ready(shown(text, limit=limit))
+        return self._ready(shown(text, limit=limit), limit)
 
     def token(self, text: str, limit: int | None = None) -> str:
         """A token, with visible spaces."""
-        return self._ready(token_text(text, limit))
+        return self._ready(token_text(text, limit), limit)
 
-    def _ready(self, text: str) -> str:
-        return text if self.viewer_fonts else drawable(text)
+    def _ready(self, text: str, limit: int | None) -> str:
+        return text if self.viewer_fonts else shown(drawable(text), limit=limit)
 
     def wrapped(self, text: str, width: int, limit: int) -> str:
         """Several lines of at most `width` characters."""
