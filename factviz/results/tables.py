@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # What spreadsheets take for a formula; the full-width forms are folded to these by some of them.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# A lone CR too: writers leave it unquoted, readers take it for the end of the row.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def _control_picture(match: re.Match[str]) -> str:
@@ -26,8 +27,8 @@ def safe_cell(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    value = _CONTROL.sub(_control_picture, value)
-    return "'" + value if value.startswith(_FORMULA) else value
+    safe = _CONTROL.sub(_control_picture, value)
+    return "'" + safe if value.startswith(_FORMULA) else safe
 
 
 def _text_columns(frame: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from factviz.results.shown import shown
 from factviz.views.colours import CLASS_COLOURS, OTHER_CLASS
 
 _MARKERS = {"S": "o", "R": "s", "M": "D"}
@@ -14,7 +15,7 @@ DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 
 def letter(name: str | None) -> str:
     """The letter of a class: S, R, M, or the first of another name."""
-    return (name or "")[:1].upper()
+    return shown(name or "")[:1].upper()
 
 
 def marker(name: str | None) -> str:
