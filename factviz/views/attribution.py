@@ -37,7 +37,7 @@ def _pages(fact: xr.Dataset) -> list[int]:
 def attribute_label(fact: xr.Dataset, page: int) -> str:
     """An attribute by its word and role."""
     role = str(fact["role"].values[page])
-    return f"{fact['attribute_word'].values[page]} ({_ROLE_TEXT.get(role, role)})"
+    return f"{_short(str(fact['attribute_word'].values[page]))} ({_ROLE_TEXT.get(role, role)})"
 
 
 def _columns(fact: xr.Dataset, length: int) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _short(text: str, limit: int = 80) -> str:
 
 
 def _fact_title(fact: xr.Dataset) -> str:
-    return f"{fact['prompt'].item()} → {fact['answer'].item()}"
+    return f"{_short(str(fact['prompt'].item()), 240)} → {_short(str(fact['answer'].item()))}"
 
 
 def _sentence(result: Attribution, fact: xr.Dataset, page: int) -> str:
@@ -184,7 +184,9 @@ def build(result: Attribution) -> Figure:
         fact = data.isel(fact=index)
         every = _chosen_pages(fact, options)
         pages = every[: _page_limit(result, facts)]
-        title = "Heads × source tokens" if len(facts) == 1 else str(fact["prompt"].item())
+        title = (
+            "Heads × source tokens" if len(facts) == 1 else _short(str(fact["prompt"].item()), 240)
+        )
         panels.append(
             [_heatmap(builder, fact, pages, title, options), _breakdown(builder, fact, pages[0])]
         )

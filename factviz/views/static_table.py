@@ -17,6 +17,8 @@ from factviz.views.spec import Figure, Panel
 
 MOST_ROWS = 30
 MOST_COLUMNS = 40
+FAINT = 0.015  # opacity below which a cell is as good as blank
+NAMED = 0.05  # opacity from which a cell carries a tooltip
 _TABLE = (
     '<table cellpadding="3" style="border-collapse:collapse;font-size:12px;margin:4px 0;'
     'text-align:right">'
@@ -32,13 +34,15 @@ def _digits(text: str) -> str:
 
 
 def _background(value: float, limit: float) -> str:
-    if colours.opacity(value, limit) < 0.005:
+    if colours.opacity(value, limit) < FAINT:
         return ""
-    return f' style="background-color:{colours.css(value, limit)}"'
+    return f' style="background:{colours.css(value, limit)}"'
 
 
 def _cell(value: float, limit: float, digits: int, title: str = "") -> str:
-    hint = f' title="{markup.attribute(title)}"' if title else ""
+    # A page of small cells is mostly faint ones: what they are, row and column say.
+    named = title and colours.opacity(value, limit) >= NAMED
+    hint = f' title="{markup.attribute(title)}"' if named else ""
     text = _digits(number(value, digits))
     return f"<td{_background(value, limit)}{hint}>{text}</td>"
 

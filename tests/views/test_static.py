@@ -87,7 +87,7 @@ def test_headers_have_a_scope_and_tables_a_caption():
     assert {e.attrs.get("scope") for e in page.all("th")} == {"row", "col", "colgroup"}
     (cell,) = [e for e in page.all("td") if e.attrs.get("title") == "L3H4 osse"]
     assert cell.text == "2.31"
-    assert cell.attrs["style"] == "background-color:rgba(228,104,0,0.70)"
+    assert cell.attrs["style"] == "background:rgba(228,104,0,0.70)"
 
 
 def test_a_group_in_two_runs_gets_two_headers():
