@@ -127,6 +127,11 @@ class Fact:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise FactvizError(f"{name} must be text, not {type(value).__name__}: {value!r}")
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise FactvizError(
+                    f"the {name} {_show(value)} holds half a surrogate pair, which is no "
+                    "character: decode the text properly"
+                )
             if not value.strip():
                 raise FactvizError(f"the {name} is empty ({value!r}): give at least one word")
         if self.prefix and not self.prompt.startswith(self.prefix):

@@ -72,6 +72,7 @@ def test_replace_looks_for_the_subject_again() -> None:
         ((PROMPT, "The Colosseum", "Italy"), {"prefix": "Q:"}, "does not begin with its prefix"),
         ((PROMPT, "The Colosseum", "Italy"), {"topic": "Rome"}, "topic 'Rome' not found"),
         ((PROMPT, 7, "Italy"), {}, "subject must be text, not int"),
+        (("About \ud83d is", "\ud83d", "Italy"), {}, "half a surrogate pair"),
         ((PROMPT, "The Colosseum", "Italy", "", "Rome"), {}, "must be a list of words"),
     ],
 )
@@ -86,7 +87,7 @@ def test_a_template_has_one_slot(template: str) -> None:
         Fact.from_template(template, "x", "y")
 
 
-@pytest.mark.parametrize("text", [text for text in HOSTILE if text.strip()])
+@pytest.mark.parametrize("text", [t for t in HOSTILE if t.strip() and "\ud83d" not in t])
 def test_hostile_text_is_only_text(text: str) -> None:
     fact = Fact(f"About {text} is", text, "yes")
     start, stop = fact.subject_span
