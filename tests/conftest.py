@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 # Before anything imports torch or huggingface_hub: both read these once.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -13,7 +13,11 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 
 import pytest
 
+if TYPE_CHECKING:
+    from factviz import FactModel
+
 ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +36,28 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini() -> Any:
-    """The embedded model, loaded once; a test that changes it loads its own."""
+def mini() -> FactModel:
+    """The embedded model, loaded once."""
     import factviz
 
     return factviz.load_model()
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every notebook after a run from top to bottom, without a network."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    from tests.browser.jupyter import environment
+
+    base = tmp_path_factory.mktemp("executed")
+    folder = base / "work"
+    folder.mkdir()
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        metadata = {"metadata": {"path": str(folder)}}
+        client = NotebookClient(notebook, timeout=240, kernel_name="python3", resources=metadata)
+        client.execute(env=environment(base))
+        nbformat.write(notebook, folder / path.name)
+    return folder
