@@ -6,22 +6,13 @@ call against the model's own output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from factviz.analysis import packing
-from factviz.analysis.directions import (
-    Directions,
-    HeadDirections,
-    attribute_directions,
-    head_directions,
-    working_dtype,
-)
+from factviz.analysis.decomposition import Parts, split_logits
 from factviz.facts.errors import FactvizError
 from factviz.facts.tokens import AttributeToken, attribute_tokens
 from factviz.models.geometry import refusal
@@ -35,28 +26,6 @@ TOLERANCE = {
     torch.float16: 1e-2,
     torch.bfloat16: 5e-2,
 }
-
-
-@dataclass(frozen=True)
-class Parts:
-    """One fact's parts, in logits; they add up to ``logits``."""
-
-    heads: Float[Tensor, "attribute layer head source"]
-    mlps: Float[Tensor, "attribute layer"]
-    embedding: Float[Tensor, " attribute"]
-    bias: Float[Tensor, " attribute"]
-    logits: Float[Tensor, " attribute"]
-
-    def residual(self) -> float:
-        """The worst |sum of the parts − centred logit| over attributes, logits."""
-        total = self.heads.double().sum((1, 2, 3)) + self.mlps.double().sum(1)
-        total = total + self.embedding.double() + self.bias.double()
-        return float((total - self.logits.double()).abs().max())
-
-    def size(self) -> float:
-        """Σ|parts| of the attribute with the largest, logits: what rounding is relative to."""
-        total = self.heads.abs().sum((1, 2, 3)) + self.mlps.abs().sum(1)
-        return float((total + self.embedding.abs() + self.bias.abs()).max())
 
 
 @torch.inference_mode()
@@ -96,35 +65,10 @@ def attribute_logits(
     if value_bias not in ("out", "in"):
         raise FactvizError(f"value_bias={value_bias!r} is unknown: 'out' or 'in'")
     chosen = _chosen(trace, attributes)
-    parts = split_logits(trace, [[token.token_id for token in row] for row in chosen], value_bias)
+    ids = [[token.token_id for token in row] for row in chosen]
+    parts = split_logits(trace, ids, fold_values=value_bias == "out")
     residuals = [_checked(trace, fact, part) for fact, part in enumerate(parts)]
     return packing.pack(trace, chosen, parts, residuals, value_bias)
-
-
-def split_logits(
-    trace: Trace, token_ids: Sequence[Sequence[int]], value_bias: str = "out"
-) -> list[Parts]:
-    """The parts of some tokens' centred logits [fact][attribute], unchecked."""
-    model = trace.model
-    unique = sorted({token for row in token_ids for token in row})
-    index = {token: place for place, token in enumerate(unique)}
-    rows = [torch.tensor([index[t] for t in row], device=model.device) for row in token_ids]
-    with model.lock:  # nobody changes weights meanwhile
-        directions = attribute_directions(model, torch.tensor(unique, device=model.device))
-        parts = [
-            _without_heads(trace, fact, row, directions, torch.tensor(ids, device=row.device))
-            for fact, (row, ids) in enumerate(zip(rows, token_ids, strict=True))
-        ]
-        for layer in range(model.n_layers):
-            seen = head_directions(
-                model,
-                model.geometry.layers[layer],
-                directions.residual,
-                trace.values[layer].shape[2],
-            )
-            for fact, row in enumerate(rows):
-                _add_heads(trace, fact, layer, row, seen, parts[fact], value_bias)
-    return parts
 
 
 def _chosen(trace: Trace, attributes: Iterable[str | int] | None) -> list[list[AttributeToken]]:
@@ -140,52 +84,6 @@ def _chosen(trace: Trace, attributes: Iterable[str | int] | None) -> list[list[A
                     f"logits 0 to {size - 1}: is this its tokenizer?"
                 )
     return chosen
-
-
-def _without_heads(
-    trace: Trace,
-    fact: int,
-    row: Int[Tensor, " attribute"],
-    directions: Directions,
-    ids: Int[Tensor, " attribute"],
-) -> Parts:
-    """Everything but the heads, whose array is made here and filled layer by layer."""
-    dtype = working_dtype(trace.model)
-    seen = directions.residual[row] / trace.final_scale[fact].to(dtype)
-    logits = trace.logits[fact].to(dtype)
-    layers, heads = trace.pattern.shape[1:3]
-    return Parts(
-        heads=seen.new_zeros(len(row), layers, heads, len(trace.tokens[fact])),
-        mlps=seen @ trace.mlps[fact].to(dtype).T,
-        embedding=seen @ trace.embedding[fact].to(dtype),
-        bias=directions.constant[row],
-        logits=logits[ids] - logits.mean(),
-    )
-
-
-def _add_heads(
-    trace: Trace,
-    fact: int,
-    layer: int,
-    row: Int[Tensor, " attribute"],
-    seen: HeadDirections,
-    parts: Parts,
-    value_bias: str,
-) -> None:
-    """One layer's heads, and the biases that go with them, into a fact's parts (in place)."""
-    dtype, length = seen.values.dtype, len(trace.tokens[fact])
-    pattern = trace.pattern[fact, layer, :, :length].to(dtype)
-    values = trace.values[layer][fact, :length].to(dtype)
-    reads, final = seen.values[row], trace.final_scale[fact].to(dtype)
-    scale = final * trace.attention_scale[fact, layer].to(dtype)
-    parts.bias.add_(seen.constant[row] / scale + seen.shift[row] / final)
-    if seen.common is not None and value_bias == "out":
-        values = values - seen.common
-        common = torch.einsum("akrd,kd->akr", reads, seen.common).flatten(1)
-        parts.bias.add_((common * pattern.sum(-1)).sum(-1) / scale)
-    # [attribute, kv, repeat, d_head] · [source, kv, d_head]: small, d_model is gone already.
-    extracted = torch.einsum("akrd,skd->akrs", reads, values).flatten(1, 2)
-    parts.heads[:, layer] = extracted * (pattern / scale)
 
 
 def _checked(trace: Trace, fact: int, parts: Parts) -> float:

@@ -6,14 +6,14 @@ LayerNorm. The frozen scale is per fact and divides later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from factviz.models.factmodel import FactModel
-from factviz.models.geometry import Layer, constant_values, linear_bias, linear_weight
+from factviz.models.geometry import constant_values, linear_bias, linear_weight
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ class HeadDirections:
     shift: Float[Tensor, " n"]
     common: Float[Tensor, "kv_head d_head"] | None
 
+    def take(self, rows: Int[Tensor, " m"]) -> HeadDirections:
+        """The same for some of the attributes."""
+        return replace(
+            self, values=self.values[rows], constant=self.constant[rows], shift=self.shift[rows]
+        )
+
 
 def working_dtype(model: FactModel) -> torch.dtype:
     """What sums are done in: the model's dtype, and float32 for half precision."""
@@ -65,22 +71,21 @@ def attribute_directions(model: FactModel, token_ids: Int[Tensor, " n"]) -> Dire
 
 
 def head_directions(
-    model: FactModel,
-    layer: Layer,
-    directions: Float[Tensor, "n d_model"],
-    kv_heads: int,
+    model: FactModel, index: int, directions: Directions, kv_heads: int
 ) -> HeadDirections:
     """W_O projected onto the directions: one product for all attributes, nothing by d_model kept.
 
     Parameters
     ----------
-    model, layer
+    model
+    index
+        The layer.
     directions
-        As in `Directions.residual`.
     kv_heads
         Heads that value vectors have here.
     """
-    seen = directions * model.geometry.residual_multiplier
+    layer = model.geometry.layers[index]
+    seen = directions.residual * model.geometry.residual_multiplier
     shift = seen.new_zeros(len(seen))
     if layer.attention_post is not None:
         norm = model.geometry.norm(layer.attention_post)
@@ -91,7 +96,7 @@ def head_directions(
     repeat = model.n_heads // kv_heads
     return HeadDirections(
         values=projected.unflatten(-1, (kv_heads, repeat, -1)),
-        constant=shift.new_zeros(len(seen)) if bias is None else seen @ bias.to(seen),
+        constant=torch.zeros_like(shift) if bias is None else seen @ bias.to(seen),
         shift=shift,
         common=None if common is None else common.to(seen).unflatten(-1, (kv_heads, -1)),
     )

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import factviz
+from factviz.analysis.decomposition import Parts
 from factviz.facts.tokens import AttributeToken
 from factviz.models.traced import Trace
 from factviz.results.attribution import Attribution
-
-if TYPE_CHECKING:
-    from factviz.analysis.attribution import Parts
 
 _DIMS = {
     "heads": ("fact", "attribute", "layer", "head", "source"),
@@ -35,12 +33,12 @@ def pack(
     value_bias: str,
 ) -> Attribution:
     """Pad the facts to one shape and label every axis."""
-    arrays = {name: (dims, _stacked([getattr(p, name) for p in parts])) for name, dims in
-              _DIMS.items()}  # fmt: skip
-    dtype = arrays["heads"][1].dtype
-    for name in arrays:
-        arrays[name] = (*arrays[name], {"units": "logits"})
-    residual = (("fact",), np.asarray(residuals, dtype=dtype), {"units": "logits"})
+    arrays = {
+        name: (dims, _stacked([getattr(part, name) for part in parts]), {"units": "logits"})
+        for name, dims in _DIMS.items()
+    }
+    errors = np.asarray(residuals, dtype=arrays["heads"][1].dtype)
+    residual = (("fact",), errors, {"units": "logits"})
     dataset = xr.Dataset(
         {**arrays, "residual": residual},
         coords=_coordinates(trace, chosen),

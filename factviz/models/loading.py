@@ -112,7 +112,10 @@ def _convention(found: sources.Found, bos: int) -> bool:
     little (GPT-2's says no): the family's habit, as TransformerLens knows it, then decides.
     """
     tokenizer = found.tokenizer
-    if list(tokenizer("a")["input_ids"])[:1] == [bos] or _file_says_bos(tokenizer):
+    plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    if list(tokenizer("a")["input_ids"])[: len(plain) + 1] == [bos, *plain]:
+        return True
+    if _file_says_bos(tokenizer):
         return True
     return bool(getattr(found.bridge.cfg, "default_prepend_bos", True))
 

@@ -7,7 +7,7 @@ unembedding is handed END's rows only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ class Record:
 
 
 @contextmanager
-def hooks(*places: tuple[nn.Module, str, Callable[..., Any]]) -> Iterator[None]:
+def hooks(*places: tuple[nn.Module, str, Callable[..., Any]]) -> Generator[None]:
     """Attach hooks (module, "before" or "after", function) and take them off, whatever happens."""
     handles: list[Any] = []
     try:
@@ -58,7 +58,7 @@ def hooks(*places: tuple[nn.Module, str, Callable[..., Any]]) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Generator[None]:
     """No dropout inside; every module's training flag is given back as it was."""
     training = [module for module in model.modules() if module.training]
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import inspect
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,7 @@ from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from factviz.facts.errors import FactvizError
-
-EMBEDDED = ("mini", "mini-propagation", "mini-gpt2")
-_WEIGHTS = Path(__file__).parent / "mini" / "weights"
+from factviz.models import names, repairs
 
 
 @dataclass(frozen=True)
@@ -40,64 +39,40 @@ def find(
     boot: dict[str, Any],
 ) -> Found:
     """Bring whatever was given to a bridge and a tokenizer."""
+    _check_device(device)
+    _check_options(boot)
     if isinstance(source, TransformerBridge):
         return _from_bridge(source, tokenizer, given=[device, dtype, *boot])
     if isinstance(source, nn.Module):
         return _from_object(source, tokenizer, device, dtype, boot)
     if not isinstance(source, (str, Path)) or not str(source).strip():
         raise FactvizError(
-            f"{source!r} is no model: give {', '.join(map(repr, EMBEDDED))}, a folder, a Hub name, "
-            "a transformers model or a TransformerBridge"
+            f"{source!r} is no model: give {', '.join(map(repr, names.EMBEDDED))}, a folder, "
+            "a Hub name, a transformers model or a TransformerBridge"
         )
-    folder, name = _folder(source)
+    folder, name = names.locate(source)
+    if folder is None and names.is_offline():
+        folder = names.cached_folder(name, boot)
     options = {"device": device, "dtype": dtype or torch.float32, **boot}
     return _from_pretrained(folder, name, tokenizer, trust_remote_code, options)
 
 
-def short_name(name: str) -> str:
-    """A name without a path: the folder's own name, but "owner/model" stays."""
-    path = Path(name)
-    looks_local = path.is_absolute() or name.startswith((".", "~")) or "\\" in name
-    if looks_local or len(path.parts) > 2 or path.exists():
-        return path.resolve().name or "model"
-    return name
-
-
-def _folder(source: str | Path) -> tuple[Path | None, str]:
-    """The folder to load from (None: the Hub) and the name to show."""
-    if source in EMBEDDED:
-        folder = _WEIGHTS / str(source)
-        if not (folder / "config.json").is_file():
-            raise FactvizError(
-                f"the embedded model {source!r} has no weights in this installation: "
-                f"python -m factviz.models.mini.train makes them; {_installed()}"
-            )
-        return folder, str(source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        _check_folder(path)
-        return path, short_name(str(path))
-    if isinstance(source, Path) or path.exists() or short_name(source) != source:
-        raise FactvizError(f"{str(source)!r} is no folder: give the folder that holds config.json")
-    return None, source
-
-
-def _installed() -> str:
-    here = [name for name in EMBEDDED if (_WEIGHTS / name / "config.json").is_file()]
-    return f"here are {', '.join(here)}" if here else "none is here"
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
+def _check_device(device: Any) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise FactvizError(
-            f"folder {str(folder)!r} holds no model: config.json is missing (save one there with "
-            "model.save_pretrained)"
-        )
-    if not any(folder.glob("*.safetensors")):
-        raise FactvizError(
-            f"folder {str(folder)!r} holds no safetensors weights: pickled weights (.bin, .pt) can "
-            "run code and are not loaded; save it again with model.save_pretrained"
-        )
+            f"device {str(device)!r} is not available here ({names.reason(error)})"
+        ) from None
+
+
+def _check_options(boot: dict[str, Any]) -> None:
+    known = [*inspect.signature(TransformerBridge.boot_transformers).parameters][1:]
+    taken = {"device", "dtype", "tokenizer", "trust_remote_code", "hf_model"}
+    for name in boot:
+        if name not in known or name in taken:
+            free = ", ".join(key for key in known if key not in taken)
+            raise FactvizError(f"unknown option {name!r}; beside load_model's own there are {free}")
 
 
 def _from_bridge(bridge: Any, tokenizer: Any, given: list[Any]) -> Found:
@@ -110,14 +85,14 @@ def _from_bridge(bridge: Any, tokenizer: Any, given: list[Any]) -> Found:
     tokenizer = tokenizer or bridge.tokenizer
     if tokenizer is None:
         raise FactvizError("this bridge has no tokenizer: pass tokenizer=")
-    name = short_name(str(bridge.cfg.model_name or "bridge"))
+    name = names.short_name(str(bridge.cfg.model_name or "bridge"))
     return Found(bridge, tokenizer, name, _architecture(bridge.original_model.config))
 
 
 def _from_object(
     model: nn.Module, tokenizer: Any, device: Any, dtype: torch.dtype | None, boot: dict[str, Any]
 ) -> Found:
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if config is None:
         raise FactvizError(f"{type(model).__name__} is no transformers model: it has no config")
     architecture = type(model).__name__
@@ -125,12 +100,26 @@ def _from_object(
     tokenizer = tokenizer or _local_tokenizer(origin, architecture)
     _refuse_other_kinds(config, architecture)
     # Bridging replaces modules in place: the user's model stays as it is.
-    ours = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    ours: Any = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    ours.config.architectures = [architecture]  # a model made from a config may lack it
     held = next(ours.parameters())
     options = {"device": str(held.device), "dtype": held.dtype, **boot}
-    name = short_name(origin) if origin else architecture
-    bridge = _boot(name, tokenizer, architecture, {"hf_model": ours, **options})
+    name = names.short_name(origin) if origin else architecture
+    plain = _probed(ours, architecture)
+    bridge = _boot(name, tokenizer, config, {"hf_model": ours, **options}, architecture)
+    repairs.check_same(bridge.original_model, plain, architecture)
     return Found(bridge, tokenizer, name, architecture)
+
+
+def _probed(model: nn.Module, architecture: str) -> Any:
+    """What the plain model gives; a model that gives no logits is none of ours."""
+    try:
+        return repairs.probe_logits(model)
+    except (AttributeError, TypeError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise FactvizError(
+            f"{architecture} can't be decomposed: it gives no logits of a next token; load it with "
+            f"AutoModelForCausalLM ({names.reason(error)})"
+        ) from None
 
 
 def _local_tokenizer(origin: str, architecture: str) -> Any:
@@ -157,10 +146,14 @@ def _from_pretrained(
         architecture = _architecture(config)
         _refuse_other_kinds(config, architecture)
         if tokenizer is None:
+            if folder is not None:
+                names.check_tokenizer(folder)
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **common, **versions)
         loader = _SafeLoader(options.pop("model_class", None), common["local_files_only"])
         options = {"model_class": loader, "trust_remote_code": trust_remote_code, **options}
-        bridge = _boot(where, tokenizer, architecture, options)
+        bridge = _boot(where, tokenizer, config, options, architecture)
+        if loader.plain is not None:
+            repairs.check_same(bridge.original_model, loader.plain, architecture)
     bridge.cfg.model_name = name
     bridge.original_model.eval()
     bridge.original_model.config.output_attentions = False  # one layer's pattern at a time
@@ -173,28 +166,46 @@ class _SafeLoader:
     def __init__(self, chosen: Any, local: bool) -> None:
         self.chosen = chosen or transformers.AutoModelForCausalLM
         self.local = local
+        self.plain: Any = None
 
     def from_pretrained(self, name: str, **options: Any) -> Any:
         options |= {"use_safetensors": True, "local_files_only": self.local}
-        return self.chosen.from_pretrained(name, **options)
+        try:
+            model = self.chosen.from_pretrained(name, **options)
+        except Exception as error:
+            raise FactvizError(names.what_failed(name, self.local, error)) from None
+        self.plain = _probed(model, type(model).__name__)
+        return model
 
     def from_config(self, config: Any, **options: Any) -> Any:
         return self.chosen.from_config(config, **options)
 
 
-def _boot(name: str, tokenizer: Any, architecture: str, options: dict[str, Any]) -> Any:
+def _boot(
+    name: str, tokenizer: Any, config: Any, options: dict[str, Any], architecture: str
+) -> Any:
     """Bridge a model; what TransformerLens can't bridge is refused in one line."""
-    # The bridge changes the tokenizer it is given (pad and BOS tokens).
-    options = {"tokenizer": copy.deepcopy(tokenizer), **options}
+    # The bridge changes the tokenizer it is given, and fetches another by its name (over the
+    # network too) unless that one claims to add BOS. factviz feeds ids, BOS in front already.
+    twin = copy.deepcopy(tokenizer)
+    twin.init_kwargs["add_bos_token"] = True
+    twin.init_kwargs.setdefault("name_or_path", name)
+    options = {"tokenizer": twin, **options}
+    if overrides := repairs.boot_overrides(config) | (
+        options.pop("hf_config_overrides", None) or {}
+    ):
+        options["hf_config_overrides"] = overrides
     try:
-        return TransformerBridge.boot_transformers(name, **options)
+        bridge = TransformerBridge.boot_transformers(name, **options)
     except (OSError, FactvizError):
         raise
     except Exception as error:
         raise FactvizError(
             f"{architecture} can't be decomposed: TransformerLens does not bridge it "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"({names.reason(error)})"
         ) from None
+    repairs.repair(bridge)
+    return bridge
 
 
 def _architecture(config: Any) -> str:
@@ -221,36 +232,18 @@ def _refuse_other_kinds(config: Any, architecture: str) -> None:
 
 
 @contextmanager
-def _one_line(where: str) -> Iterator[None]:
+def _one_line(where: str) -> Generator[None]:
     """Loading errors as one line that names the model."""
     try:
         yield
     except FactvizError:
         raise
     except (OSError, ValueError, ImportError, KeyError) as error:
-        local = Path(where).is_dir()
-        raise FactvizError(_what_failed(where, local, error)) from None
-
-
-def _what_failed(where: str, local: bool, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {_first_line(error)}"
-    if local:
-        return f"folder {where!r} could not be loaded as a model ({reason})"
-    if "trust_remote_code" in str(error):
-        return f"model {where!r} brings its own code: trust_remote_code=True runs it, if you do"
-    return (
-        f"model {where!r} is not embedded ({', '.join(EMBEDDED)}), is no folder here, and could "
-        f"not be had from the Hugging Face Hub: wrong name, no safetensors, or no network ({reason})"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no reason given"
+        raise FactvizError(names.what_failed(where, Path(where).is_dir(), error)) from None
 
 
 @contextmanager
-def _quiet(wanted: bool) -> Iterator[None]:
+def _quiet(wanted: bool) -> Generator[None]:
     """No progress bars while weights come from the disk."""
     from transformers.utils import logging
 

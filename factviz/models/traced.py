@@ -15,7 +15,7 @@ from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
 from factviz.facts.tokens import PromptTokens
 from factviz.models.factmodel import FactModel
-from factviz.models.geometry import refusal
+from factviz.models.geometry import linear_weight, refusal
 from factviz.models.recording import Record
 
 Groups = Mapping[str, Sequence[int]]
@@ -101,8 +101,9 @@ def trace(
     tokens = [model.tokenize(fact) for fact in found]
     named = _groups(groups, tokens)
     records = [model.record([tokens[i].ids for i in batch]) for batch in _batches(tokens)]
-    for made in records:
+    for made, batch in zip(records, _batches(tokens), strict=True):
         _check(model, made)
+        _check_causal(model, made, [len(tokens[i]) for i in batch])
     return Trace(model, found, tokens, named, isinstance(facts, Fact), *_joined(model, records))
 
 
@@ -173,9 +174,15 @@ def _check(model: FactModel, made: Record) -> None:
         )
 
 
+def _check_causal(model: FactModel, made: Record, lengths: Sequence[int]) -> None:
+    """Padding on the right is harmless only where no position sees a later one."""
+    for fact, length in enumerate(lengths):
+        if any(bool(pattern[fact, :, length:].any()) for pattern in made.pattern):
+            raise refusal(model.architecture, "its positions see later ones")
+
+
 def _kv_heads(model: FactModel, layer: int, values: Float[Tensor, "fact source value"]) -> int:
-    output = model.geometry.layers[layer].output
-    width = getattr(output, "original_component", output).weight.numel() // model.d_model
+    width = linear_weight(model.geometry.layers[layer].output).shape[1]
     return values.shape[-1] * model.n_heads // width
 
 
