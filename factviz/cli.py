@@ -195,9 +195,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except typer.TyperException as error:
         return _fail(f"{error.format_message()} (factviz --help says more)")
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # what typer makes of Ctrl+C
         _fail("interrupted")
-        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

@@ -13,9 +13,10 @@ from playwright.sync_api import Page
 from tests.browser.jupyter import Lab
 
 _READY = """
-async (path) => {
+async ({ path, theme }) => {
   const app = window.jupyterapp;
   await app.restored;
+  await app.commands.execute("apputils:change-theme", { theme: `JupyterLab ${theme}` });
   const widget = await app.commands.execute("docmanager:open", { path });
   await widget.context.ready;
   await widget.sessionContext.ready;
@@ -41,11 +42,16 @@ async (index) => {
 """
 
 
-def open_notebook(page: Page, lab: Lab, name: str) -> None:
-    """Show one notebook of the lab's folder and wait for its kernel."""
+def open_notebook(page: Page, lab: Lab, name: str, theme: str = "Light") -> None:
+    """Show one notebook of the lab's folder and wait for its kernel.
+
+    The theme is a setting of the server, so every test says which one it wants.
+    """
     page.goto(lab.address)
     page.wait_for_function("() => window.jupyterapp", timeout=90_000)
-    assert page.evaluate(_READY, name) == name
+    assert page.evaluate(_READY, {"path": name, "theme": theme}) == name
+    light = "(light) => document.body.dataset.jpThemeLight === String(light)"
+    page.wait_for_function(light, arg=theme == "Light")
 
 
 def code_cells(page: Page) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ class Visit:
                 request.abort()
 
         self.page.route("**/*", route)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("pageerror", lambda error: self.complaints.append(error.stack or str(error)))
         self.page.on(
             "console",
             lambda line: self.complaints.append(line.text) if line.type == "error" else None,

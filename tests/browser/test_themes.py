@@ -19,23 +19,18 @@ def test_figure_is_readable(lab, open_page, executed, keep_screenshot, theme, si
     lab.trust(name)
     with open_page(viewport=SIZES[size]) as visit:
         page = visit.page
-        open_notebook(page, lab, name)
-        page.evaluate(
-            "(theme) => jupyterapp.commands.execute('apputils:change-theme', { theme })",
-            f"JupyterLab {theme}",
-        )
-        page.wait_for_function(
-            "(light) => document.body.dataset.jpThemeLight === String(light)", arg=theme == "Light"
-        )
+        open_notebook(page, lab, name, theme)
         page.evaluate("() => jupyterapp.shell.collapseLeft()")
         figure = page.locator('.factviz[data-live="true"]').first
-        figure.scroll_into_view_if_needed()
         row = figure.locator("[role=row][data-row]").first
         row.get_by_role("gridcell").first.click()
+        page.mouse.move(1, 1)  # no tooltip over what is looked at
+        figure.evaluate("e => e.scrollIntoView({ block: 'start' })")
         keep_screenshot(page, f"{theme}-{size}".lower())
 
         _check_readable(figure, dark=theme == "Dark")
         _check_fits(page, figure)
+        _check_labels_apart(figure)
 
 
 def _check_readable(figure, *, dark: bool) -> None:
@@ -61,3 +56,17 @@ def _check_fits(page, figure) -> None:
     output = page.locator(".jp-OutputArea-output:has(.factviz)").first
     assert output.evaluate("e => e.scrollWidth - e.clientWidth") <= 1
     assert figure.evaluate("e => e.getBoundingClientRect().width") > 250
+
+
+def _check_labels_apart(figure) -> None:
+    """Names of groups and of tokens do not lie on top of each other."""
+    boxes = (
+        "nodes => nodes.map(n => n.getBoundingClientRect()).map(r => [r.x, r.y, r.right, r.bottom])"
+    )
+    groups = figure.locator(".fv-bracket bdi").evaluate_all(boxes)
+    tokens = figure.locator(".fv-token > bdi").evaluate_all(boxes)
+    assert groups and tokens
+    for left, top, right, bottom in groups:
+        for x0, y0, x1, y1 in tokens:
+            overlap = min(right, x1) - max(left, x0), min(bottom, y1) - max(top, y0)
+            assert min(overlap) <= 1, (left, top, x0, y0)
