@@ -24,9 +24,12 @@ class BareModel:
     ----------
     network
         The bridged model's `original_model`. It is only read.
+    attention
+        The attention implementation, "eager" or "sdpa": kinds that take any additive mask.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, attention: str = "eager") -> None:
+        self._attention = attention
         self._copies: dict[int, nn.Module] = {}
         self._configs: dict[int, Any] = {}
         self.network = self._copied(network)
@@ -56,7 +59,7 @@ class BareModel:
         state["_buffers"] = dict(inner._buffers)
         state["training"] = False  # no dropout, and the model's own flags stay as they are
         if isinstance(state.get("config"), PretrainedConfig):
-            state["config"] = self._eager(state["config"])
+            state["config"] = self._configured(state["config"])
         forward = state.get("forward")
         if isinstance(forward, types.MethodType) and forward.__self__ is inner:
             state["forward"] = types.MethodType(forward.__func__, made)
@@ -68,13 +71,13 @@ class BareModel:
         }
         return made
 
-    def _eager(self, config: Any) -> Any:
-        """The configuration with eager attention: the kind that takes any additive mask."""
-        if config._attn_implementation == "eager":
+    def _configured(self, config: Any) -> Any:
+        """The same configuration, with the attention that was asked for."""
+        if config._attn_implementation == self._attention:
             return config
         if id(config) not in self._configs:
             made = copy.copy(config)
-            made._attn_implementation_internal = "eager"
+            made._attn_implementation_internal = self._attention
             self._configs[id(config)] = made
         return self._configs[id(config)]
 

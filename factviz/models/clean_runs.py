@@ -20,8 +20,8 @@ from factviz.facts.errors import FactvizError
 from factviz.models.bare import BareModel
 from factviz.models.factmodel import FactModel
 from factviz.models.geometry import Layer
-from factviz.models.interventions import Keep, Place
-from factviz.models.plans import Extent
+from factviz.models.interventions import Place
+from factviz.models.plans import Extent, Kept
 from factviz.models.recording import hooks
 
 CACHES = ("past_key_values", "layer_past", "past_key_value")
@@ -90,10 +90,16 @@ class CleanRun:
         What was asked for with ``keeps``, whose positions and layers are resolved.
     """
 
-    def __init__(self, model: FactModel, ids: Sequence[int], keeps: Sequence[Keep] = ()) -> None:
+    def __init__(
+        self,
+        model: FactModel,
+        ids: Sequence[int],
+        keeps: Sequence[Kept] = (),
+        attention: str = "eager",
+    ) -> None:
         self.model = model
         self.keeps = keeps
-        self.bare = BareModel(model.network)
+        self.bare = BareModel(model.network, attention)
         self.parts = [self._parts(layer) for layer in model.geometry.layers]
         self.length = len(ids)
         self.calls: list[dict[str, Any]] = []
@@ -171,7 +177,7 @@ class CleanRun:
         multiplier = self.model.geometry.residual_multiplier
         found: list[Hooked] = []
         for layer, parts in enumerate(self.parts):
-            wanted = {k.place for k in self.keeps if layer in (k.layers or ())} - {"state"}
+            wanted = {k.place for k in self.keeps if layer in k.layers} - {"state"}
 
             def see(place: Place, rows: Tensor, layer: int = layer) -> None:
                 self._recorded[place, layer] = rows
@@ -179,9 +185,9 @@ class CleanRun:
             found += parts.hooks(sorted(wanted), multiplier, see)
         return found
 
-    def _kept(self, keep: Keep) -> Float[Tensor, "layer position width"]:
+    def _kept(self, keep: Kept) -> Float[Tensor, "layer position width"]:
         rows: list[Tensor] = []
-        for layer in keep.layers or ():
+        for layer in keep.layers:
             if keep.place != "state" and (keep.place, layer) not in self._recorded:
                 raise FactvizError(
                     f"layer {layer} of {self.model.name} shows no {keep.place!r} to keep"
@@ -193,9 +199,10 @@ class CleanRun:
         return torch.stack(rows)
 
     def _called(self, module: Any, args: Any, kwargs: Any) -> None:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        # Of the class: what an adapter puts on an instance takes just *args and **kwargs.
+        bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs)
         named: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
+        for name, value in list(bound.arguments.items())[1:]:
             kind = bound.signature.parameters[name].kind
             named |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
         self.calls.append(named)

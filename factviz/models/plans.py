@@ -14,6 +14,7 @@ from factviz.models.interventions import (
     Apply,
     BlockAttention,
     Intervention,
+    Keep,
     Place,
     ReplaceHead,
     ReplaceNeurons,
@@ -26,7 +27,7 @@ from factviz.models.interventions import (
 )
 
 PLACES = ("state", "heads", "attention", "neurons", "mlp")
-Uniform = Callable[[tuple[int, ...]], Tensor]
+Chosen = list[int] | slice
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Edit:
     layer: int
     positions: tuple[int, ...]
     change: Callable[[Float[Tensor, "position width"]], Tensor] | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A `Keep`, resolved: positions counted from the front, all layers named."""
+
+    place: Place
+    positions: list[int]
+    layers: list[int]
 
 
 @dataclass
@@ -124,13 +134,13 @@ def _change(
     asked: Intervention, layer: int, positions: tuple[int, ...], extent: Extent
 ) -> tuple[Place, Callable[[Tensor], Tensor] | None]:
     if isinstance(asked, ReplaceState):
-        return "state", _replacing(asked, asked.value, None, ...)
+        return "state", _replacing(asked, asked.value, None, slice(None))
     if isinstance(asked, ReplaceSublayer):
         if asked.kind not in ("attention", "mlp"):
             raise FactvizError(f"{asked}: kind is 'attention' or 'mlp', not {asked.kind!r}")
-        return asked.kind, _replacing(asked, asked.value, asked.scale, ...)
+        return asked.kind, _replacing(asked, asked.value, asked.scale, slice(None))
     if isinstance(asked, ReplaceNeurons):
-        chosen = ... if asked.neurons is None else list(asked.neurons)
+        chosen = slice(None) if asked.neurons is None else list(asked.neurons)
         return "neurons", _replacing(asked, asked.value, asked.scale, chosen)
     if isinstance(asked, ReplaceHead):
         return "heads", _replacing_head(asked, extent)
@@ -144,14 +154,13 @@ def _change(
 
 
 def _replacing(
-    asked: Intervention, value: Value | None, scale: float | None, chosen: object
+    asked: Intervention, value: Value | None, scale: float | None, chosen: Chosen
 ) -> Callable[[Tensor], Tensor]:
     _check_value(asked, value, scale)
 
     def change(before: Tensor) -> Tensor:
         after = before.clone()
-        part = before[:, chosen] if chosen is not ... else before
-        after[:, chosen] = _fitted(asked, part, value, scale)
+        after[:, chosen] = _fitted(asked, before[:, chosen], value, scale)
         return after
 
     return change
@@ -201,7 +210,7 @@ def _positions(asked: Iterable[int], extent: Extent, by: Intervention) -> tuple[
     for position in asked:
         if not -length <= position < length:
             raise FactvizError(
-                f"{named(by)}: position {position} is not in the prompt, which has 0 to {length - 1}"
+                f"{named(by)}: position {position} is not in the prompt: it has 0 to {length - 1}"
             )
         found.append(position % length)
     if len(set(found)) < len(found):
@@ -228,3 +237,26 @@ def named(asked: Intervention) -> str:
     head = f"head={asked.head}, " if isinstance(asked, ReplaceHead) else ""
     place = f"{asked.kind!r}, " if isinstance(asked, ReplaceSublayer) else ""
     return f"{kind}({place}layer={asked.layer}, {head}positions={list(asked.positions)})"
+
+
+def make_keep(keep: Keep, n_layers: int, length: int) -> Kept:
+    """Check what is to be recorded, and resolve it.
+
+    Raises
+    ------
+    FactvizError
+        If the place, a layer or a position does not exist, or nothing is named.
+    """
+    if keep.place not in PLACES:
+        raise FactvizError(f"place {keep.place!r} does not exist: {', '.join(PLACES)}")
+    there = n_layers + (keep.place == "state")
+    layers = list(range(there) if keep.layers is None else keep.layers)
+    for layer in layers:
+        if not 0 <= layer < there:
+            raise FactvizError(f"{keep}: layer {layer} does not exist: 0 to {there - 1} do")
+    for position in keep.positions:
+        if not -length <= position < length:
+            raise FactvizError(f"{keep}: position {position} is not in the prompt of {length}")
+    if not layers or not len(keep.positions):
+        raise FactvizError(f"{keep} keeps nothing: name a position and a layer")
+    return Kept(keep.place, [position % length for position in keep.positions], layers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -14,14 +13,13 @@ from factviz.facts.fact import Fact
 from factviz.models.clean_runs import CleanRun
 from factviz.models.factmodel import FactModel
 from factviz.models.interventions import BlockAttention, Keep, Variant
-from factviz.models.plans import PLACES, Plan, make_plan, named
+from factviz.models.plans import Plan, make_keep, make_plan, named
+from factviz.models.proofs import proven
 from factviz.models.shared_prefix import ChangedRuns
 
 _MEMORY = 512 * 2**20
 # Rows see each other's keys only to be masked: beyond this, that costs more than it saves.
 _ROWS = 512
-
-_proven: weakref.WeakKeyDictionary[FactModel, str] = weakref.WeakKeyDictionary()
 
 
 class Runs:
@@ -173,7 +171,7 @@ def prepare(
     keep: Sequence[Keep] = (),
     tokens: Sequence[int] | None = None,
     allow_idle: bool = False,
-    share: bool | None = None,
+    share: bool = True,
     memory: int = _MEMORY,
 ) -> Runs:
     """Run a prompt unchanged, and make its variants ready for `Runs.complete`.
@@ -192,8 +190,8 @@ def prepare(
     allow_idle : bool
         Let pass what changes nothing (blocking the future or nothing, an equal value, an empty
         variant); otherwise it is an error.
-    share : bool, optional
-        Share the clean run's keys and values; by default wherever the model allows it.
+    share : bool
+        Share the clean run's keys and values, where the model allows it; False runs whole prompts.
     memory : int
         Bytes that a chunk of variants may take, roughly.
 
@@ -213,8 +211,10 @@ def prepare(
     if tokens is not None:
         _check_tokens(model, tokens)
     with torch.inference_mode(), model.lock:
-        clean = CleanRun(model, ids, [_keep(k, model.n_layers, len(ids)) for k in keep])
-        reason = "" if share else "asked for" if share is not None else _sharing(model, ids)
+        proof = proven(model, ids)
+        kept = [make_keep(one, model.n_layers, len(ids)) for one in keep]
+        clean = CleanRun(model, ids, kept, proof.attention)
+        reason = proof.reason if share else "asked for"
         extent = clean.extent
         plans = [make_plan(variant, extent) for variant in asked]
     for number, (variant, plan) in enumerate(zip(asked, plans, strict=True)):
@@ -232,7 +232,7 @@ def run(
     keep: Sequence[Keep] = (),
     tokens: Sequence[int] | None = None,
     allow_idle: bool = False,
-    share: bool | None = None,
+    share: bool = True,
     memory: int = _MEMORY,
 ) -> Runs:
     """Run a prompt unchanged and with each variant; `prepare`, then `Runs.complete`.
@@ -277,23 +277,6 @@ def _check_tokens(model: FactModel, tokens: Sequence[int]) -> None:
             )
 
 
-def _keep(keep: Keep, n_layers: int, length: int) -> Keep:
-    """With positions counted from the front and all layers named."""
-    if keep.place not in PLACES:
-        raise FactvizError(f"place {keep.place!r} does not exist: {', '.join(PLACES)}")
-    there = n_layers + (keep.place == "state")
-    layers = list(range(there) if keep.layers is None else keep.layers)
-    for layer in layers:
-        if not 0 <= layer < there:
-            raise FactvizError(f"{keep}: layer {layer} does not exist: 0 to {there - 1} do")
-    for position in keep.positions:
-        if not -length <= position < length:
-            raise FactvizError(f"{keep}: position {position} is not in the {length} of the prompt")
-    if not layers or not len(keep.positions):
-        raise FactvizError(f"{keep} keeps nothing: name a position and a layer")
-    return Keep(keep.place, [position % length for position in keep.positions], layers)
-
-
 def _idle(number: int, asked: object) -> FactvizError:
     if asked is None:
         return FactvizError(f"variant {number} is empty: allow_idle=True lets it pass")
@@ -306,41 +289,3 @@ def _idle(number: int, asked: object) -> FactvizError:
         f"variant {number}: {named(asked)} {why}, so it can't have an effect: "  # type: ignore[arg-type]
         "allow_idle=True lets it pass"
     )
-
-
-def _sharing(model: FactModel, ids: tuple[int, ...]) -> str:
-    """Why this model's cache can't be shared; "" if it can. Tried once per model."""
-    if model in _proven:
-        return _proven[model]
-    end = len(ids) - 1
-    clean = CleanRun(model, ids, [Keep("heads", [end], range(model.n_layers))])
-    reason = "" if clean.shares else "the model returned no cache of the whole prompt"
-    reason = reason or _trial(clean, share=True)
-    if reason and (worse := _trial(clean, share=False)):
-        raise FactvizError(f"interventions do not work on {model.name}: {worse}")
-    if end:
-        _proven[model] = reason
-    return reason
-
-
-def _trial(clean: CleanRun, *, share: bool) -> str:
-    """What goes wrong when nothing is changed, or when masks close all but END itself."""
-    end, layers = clean.length - 1, range(len(clean.parts))
-    free = [Plan(first=end, start=layer) for layer in layers]
-    others = tuple(range(end))
-    blocked = [Plan(first=end, start=layer, blocks={layer: [((end,), others)]}) for layer in layers]
-    suffix = Plan(first=max(0, end - 2), start=0)
-    try:
-        runs = ChangedRuns(clean, [*free, suffix, *blocked], share=share)
-        logits = runs.logits()[: len(free) + 1]
-    except (TypeError, RuntimeError, IndexError, AttributeError, KeyError) as error:
-        return f"its blocks can't be run alone ({type(error).__name__}: {error})"
-    gap = (logits - clean.logits).abs().max().item()
-    exact = clean.logits.dtype in (torch.float32, torch.float64)
-    if not gap <= (1e-4 if exact else 2e-2) * max(1.0, clean.logits.abs().max().item()):
-        return f"its blocks, run alone, do not give its logits (off by {gap:.2g})"
-    # Both rows of a pair enter this layer alike: only the mask tells them apart.
-    heads = runs.kept[0][:, :, 0]
-    pairs = [(heads[i, i], heads[len(free) + 1 + i, i]) for i in layers]
-    dead = [i for i, pair in zip(layers, pairs, strict=True) if torch.equal(*pair)]
-    return f"layers {dead} take no attention mask" if dead and end else ""

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from factviz.facts.errors import FactvizError
 from factviz.models.clean_runs import CACHES, CleanRun, open_own_masks
-from factviz.models.interventions import Keep, Place
-from factviz.models.plans import Edit, Plan
+from factviz.models.interventions import Place
+from factviz.models.plans import Edit, Kept, Plan
 from factviz.models.recording import hooks
 
 _LOGIT_ROWS = 128
@@ -258,7 +258,7 @@ class ChangedRuns:
         heads = (weights @ values).repeat_interleave(n_heads // len(values), 0)
         return heads.transpose(0, 1).flatten(1)
 
-    def _record(self, number: int, keep: Keep, layer: int, rows: Tensor) -> None:
+    def _record(self, number: int, keep: Kept, layer: int, rows: Tensor) -> None:
         """Over the clean run's values: what lies before a variant's beginning is the same."""
         variants, _ = self.rows.active(layer)
         taken = [
@@ -269,7 +269,7 @@ class ChangedRuns:
         ]
         if taken:
             into, columns, at = zip(*taken, strict=True)
-            here = list(keep.layers).index(layer)
+            here = keep.layers.index(layer)
             self.kept[number][list(into), here, list(columns)] = rows[list(at)]
 
     def _arguments(self, layer: int, hidden: Tensor) -> dict[str, Any]:
@@ -319,7 +319,8 @@ class ChangedRuns:
             return value
         length = self.clean.length
         if not self.rows.share:
-            return value.repeat(rows // length, 1, 1) if name == "alibi" else value
+            batched = name == "alibi" and value.ndim == 3  # [prompt × head, 1, key]
+            return value.repeat(rows // length, 1, 1) if batched else value
         position = self.rows.position[:rows]
         value = value[..., value.shape[-1] - length :]
         if value.shape[-2] == length > 1:
