@@ -1,0 +1,32 @@
+"""The README is true: its example runs, its links inside the project lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_example_runs(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert (tmp_path / "colosseum.html").exists()
+    assert names["attribution"].residual_error < 1e-4
+
+
+def test_links_inside_the_project_lead_somewhere():
+    targets = re.findall(r"\]\(([^)]+)\)", TEXT)
+    local = [target for target in targets if not target.startswith("http")]
+    assert local
+    assert [target for target in local if not (ROOT / target).exists()] == []
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\S+)", TEXT, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
