@@ -1,0 +1,108 @@
+"""What every result says of its origin, and the coordinates that name facts and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import factviz
+from factviz.facts.fact import Fact
+from factviz.facts.tokens import PromptTokens
+from factviz.models.factmodel import FactModel
+
+RAW = "P3: raw output embedding, no layer norm"  # METHODS.md: named in every result that projects
+
+
+def provenance(
+    model: FactModel,
+    tokens: Sequence[PromptTokens],
+    *,
+    kind: str,
+    projection: str,
+    layer_norm: str,
+    target: str,
+    notes: Sequence[str] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """Model, modes, tokens and versions; never a local path.
+
+    Parameters
+    ----------
+    model : FactModel
+    tokens : [fact]
+        The prompts as they were read; none for an analysis of parameters alone.
+    kind : str
+        The result's class.
+    projection, layer_norm, target : str
+        How states were read, in words.
+    notes : sequence of str
+        Sentences for the reader; repeats are said once.
+    **more
+        Whatever else the analysis was told.
+    """
+    bos = None if model.bos_id is None else model.tokenizer.convert_ids_to_tokens(model.bos_id)
+    return {
+        "kind": kind,
+        "factviz": factviz.__version__,
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+        "transformer_lens": version("transformer-lens"),
+        "model": model.name,
+        "architecture": model.architecture,
+        "weight_hash": model.weight_hash,
+        "projection": projection,
+        "layer_norm": layer_norm,
+        "value_bias": "not applicable",
+        "target": target,
+        "prepend_bos": model.bos_id is not None,
+        "bos": bos,
+        "prompt_tokens": [list(row.texts) for row in tokens],
+        "dtype": str(model.dtype).split(".")[-1],
+        "created": datetime.now(UTC).date().isoformat(),
+        "notes": list(dict.fromkeys(notes)),
+        **more,
+    }
+
+
+def before_cap(model: FactModel) -> str:
+    """What to add to the name of a logit that a final soft-cap would still change."""
+    cap = model.geometry.soft_cap
+    return f", before the soft-cap of {cap:g}" if cap else ""
+
+
+def texts(rows: Sequence[Sequence[str]], width: int) -> np.ndarray:
+    """Texts [fact, n] in one array, ``""`` where a row is shorter."""
+    return np.array([[*row, *[""] * (width - len(row))] for row in rows], dtype=str)
+
+
+def fact_coordinates(facts: Sequence[Fact]) -> dict[str, Any]:
+    """Coordinates along ``fact``: its number, prompt, subject, relation, answer."""
+    fields = ("prompt", "subject", "relation", "answer")
+    named = {name: ("fact", np.array([getattr(f, name) for f in facts], str)) for name in fields}
+    return {"fact": np.arange(len(facts)), **named}
+
+
+def position_coordinates(
+    tokens: Sequence[PromptTokens], groups: Sequence[dict[str, tuple[int, ...]]] | None = None
+) -> dict[str, Any]:
+    """Coordinates along ``position``: token and group [fact, position], ``""`` for padding."""
+    width = max(map(len, tokens))
+    named = [row.groups for row in tokens] if groups is None else groups
+    owners = [_owners(one, len(row)) for one, row in zip(named, tokens, strict=True)]
+    return {
+        "position": np.arange(width),
+        "token": (("fact", "position"), texts([row.texts for row in tokens], width)),
+        "group": (("fact", "position"), texts(owners, width)),
+    }
+
+
+def _owners(groups: dict[str, tuple[int, ...]], length: int) -> list[str]:
+    names = ["other"] * length
+    for name, positions in groups.items():
+        for position in positions:
+            names[position] = name
+    return names

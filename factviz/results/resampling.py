@@ -1,0 +1,75 @@
+"""Means over facts with intervals: bootstrap by subject, macro-averaged over relations.
+
+Facts of one subject are not independent, so subjects are drawn, not rows; a relation with many
+facts does not outvote one with few (METHODS.md, Statistics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+
+def subject_bands(
+    values: Float[np.ndarray, "fact *n"],
+    subjects: Sequence[str],
+    relations: Sequence[str],
+    *,
+    n_boot: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
+    """The macro-average over relations, and its interval from resampled subjects.
+
+    Parameters
+    ----------
+    values : [fact, ...]
+        NaN where a fact has none.
+    subjects, relations : [fact]
+    n_boot : int
+        Resamples.
+    level : float
+        Of the interval, a fraction.
+    seed : int
+
+    Returns
+    -------
+    mean, low, high : [...]
+        The interval is NaN where there are fewer than two subjects.
+    """
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    mean = _macro(flat, np.ones((1, len(flat))), relations)[0]
+    if len(names) < 2:
+        empty = np.full(values.shape[1:], np.nan)
+        return mean.reshape(values.shape[1:]), empty, empty
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
+    means = _macro(flat, drawn[:, owner].astype(np.float64), relations)
+    edges = [(1 - level) / 2, (1 + level) / 2]
+    with np.errstate(invalid="ignore"):
+        known = ~np.isnan(means).all(0)
+    low, high = np.full((2, flat.shape[1]), np.nan)
+    low[known], high[known] = np.nanquantile(means[:, known], edges, axis=0)
+    shape = values.shape[1:]
+    return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+
+
+def _macro(
+    flat: Float[np.ndarray, "fact n"],
+    weights: Float[np.ndarray, "draw fact"],
+    relations: Sequence[str],
+) -> Float[np.ndarray, "draw n"]:
+    """Weighted means of each relation, then their mean; relations without facts do not count."""
+    known, filled = ~np.isnan(flat), np.nan_to_num(flat)
+    total = np.zeros((len(weights), flat.shape[1]))
+    count = np.zeros_like(total)
+    for relation in np.unique(np.asarray(relations)):
+        rows = np.asarray(relations) == relation
+        there = weights[:, rows] @ known[rows]
+        sums = weights[:, rows] @ filled[rows]
+        total += np.divide(sums, there, out=np.zeros_like(sums), where=there > 0)
+        count += there > 0
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
