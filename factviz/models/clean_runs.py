@@ -84,8 +84,6 @@ class CleanRun:
     keys, values : [layer] of [1, kv_head, position, d_head]
     masks : [layer] of [1 or head, query, key]
         What is added to attention scores; the dtype's minimum where a key can't be seen.
-    logits : [vocab]
-        At END, the model's own.
     kept : [keep] of [layer, position, width]
         What was asked for with ``keeps``, whose positions and layers are resolved.
     """
@@ -106,7 +104,8 @@ class CleanRun:
         self.states: list[Tensor] = []
         self._cache: Any = DynamicCache()
         self._recorded: dict[tuple[Place, int], Tensor] = {}
-        self.logits = self._run(torch.tensor([list(ids)], device=model.device))
+        self._logits: Tensor | None = None
+        self._run(torch.tensor([list(ids)], device=model.device))
         self.masks, self.closed = self._read_masks()
         self.kept = [self._kept(keep) for keep in keeps]
 
@@ -133,6 +132,29 @@ class CleanRun:
             return False
         return all(layer.is_initialized and layer.keys.shape[-2] == self.length for layer in layers)
 
+    @property
+    def logits(self) -> Float[Tensor, " vocab"]:
+        """At END, in logits; computed when first asked for, or along with the first variants."""
+        if self._logits is None:
+            self.read(self.states[-1][:0])
+        assert self._logits is not None
+        return self._logits
+
+    def read(self, ends: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """Logits of final states; the clean END joins in, as one row more costs nothing."""
+        if self._logits is not None:
+            return self.tail(ends)
+        logits = self.tail(torch.cat([self.states[-1][-1:], ends]))
+        if not bool(logits[0].isfinite().all()):
+            raise self._broken()
+        self._logits = logits[0].clone()
+        return logits[1:]
+
+    def _broken(self) -> FactvizError:
+        return FactvizError(
+            f"{self.model.name} gives NaN or infinite logits on this prompt: nothing to compare"
+        )
+
     def tail(self, states: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         """Final states to logits: norm, unembedding, multiplier and soft-cap."""
         geometry = self.model.geometry
@@ -154,24 +176,20 @@ class CleanRun:
             mlp=of(layer.mlp),
         )
 
-    def _run(self, ids: Tensor) -> Float[Tensor, " vocab"]:
+    def _run(self, ids: Tensor) -> None:
         last = self.parts[-1].block
         places: list[Hooked] = [(parts.block, "before", self._called) for parts in self.parts]
         places.append((last, "after", lambda _m, _a, output: self._left(output)))
-        places.append((self.bare.of(self.model.geometry.unembed), "before", _end_only))
+        places.append((self.bare.of(self.model.geometry.unembed), "before", _no_rows))
         with hooks(*places, *self._recording()):
-            output = self.bare.network(
+            self.bare.network(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 past_key_values=self._cache,
                 use_cache=True,
             )
-        logits = output.logits[0, -1]
-        if not bool(logits.isfinite().all()):
-            raise FactvizError(
-                f"{self.model.name} gives NaN or infinite logits on this prompt: nothing to compare"
-            )
-        return logits
+        if not bool(self.states[-1].isfinite().all()):
+            raise self._broken()
 
     def _recording(self) -> list[Hooked]:
         multiplier = self.model.geometry.residual_multiplier
@@ -225,8 +243,9 @@ class CleanRun:
         return [mask for mask, _ in found], [closed for _, closed in found]
 
 
-def _end_only(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    return (args[0][:, -1:], *args[1:]), kwargs
+def _no_rows(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The unembedding reads all its weights even for one row: END's turn comes with the others."""
+    return (args[0][:, :0], *args[1:]), kwargs
 
 
 def _own_mask(block: nn.Module) -> Tensor | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ the MLP's update as it is added."""
 
 Kind = Literal["attention", "mlp"]
 Value = Float[Tensor, "..."] | float
-Change = Callable[[Float[Tensor, "position width"], int, tuple[int, ...]], Tensor]
+Change = Callable[[Float[Tensor, "position width"], int, tuple[int, ...]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,15 +128,10 @@ class Keep:
     layers: Sequence[int] | None = None
 
 
-Intervention = (
-    BlockAttention
-    | ReplaceHead
-    | ReplaceSublayer
-    | ReplaceState
-    | ReplaceNeurons
-    | UniformAttention
-    | Apply
+Changing = (
+    ReplaceHead | ReplaceSublayer | ReplaceState | ReplaceNeurons | UniformAttention | Apply
 )
+Intervention = BlockAttention | Changing
 Variant = Sequence[Intervention]
 
 

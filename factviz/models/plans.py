@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from factviz.facts.errors import FactvizError
 from factviz.models.interventions import (
-    Apply,
     BlockAttention,
+    Changing,
     Intervention,
     Keep,
     Place,
@@ -48,7 +49,7 @@ class Edit:
     place: Place
     layer: int
     positions: tuple[int, ...]
-    change: Callable[[Float[Tensor, "position width"]], Tensor] | None
+    change: Callable[[Float[Tensor, "position width"]], Any] | None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def make_plan(variant: Variant, extent: Extent) -> Plan:
     """
     plan = Plan(first=extent.length - 1, start=extent.n_layers)
     for number, intervention in enumerate(variant):
+        if not isinstance(intervention, Intervention):
+            raise FactvizError(f"{intervention!r} is no intervention")
         if isinstance(intervention, BlockAttention):
             _plan_block(plan, number, intervention, extent)
         else:
@@ -122,8 +125,7 @@ def _plan_edit(plan: Plan, edit: Edit) -> None:
     plan.touch(edit.layer, min(edit.positions))
 
 
-def _edit(number: int, asked: Intervention, extent: Extent) -> Edit:
-    assert not isinstance(asked, BlockAttention)
+def _edit(number: int, asked: Changing, extent: Extent) -> Edit:
     layer = _layer(asked.layer, extent, asked)
     positions = _positions(asked.positions, extent, asked)
     place, change = _change(asked, layer, positions, extent)
@@ -131,8 +133,8 @@ def _edit(number: int, asked: Intervention, extent: Extent) -> Edit:
 
 
 def _change(
-    asked: Intervention, layer: int, positions: tuple[int, ...], extent: Extent
-) -> tuple[Place, Callable[[Tensor], Tensor] | None]:
+    asked: Changing, layer: int, positions: tuple[int, ...], extent: Extent
+) -> tuple[Place, Callable[[Tensor], Any] | None]:
     if isinstance(asked, ReplaceState):
         return "state", _replacing(asked, asked.value, None, slice(None))
     if isinstance(asked, ReplaceSublayer):
@@ -146,11 +148,9 @@ def _change(
         return "heads", _replacing_head(asked, extent)
     if isinstance(asked, UniformAttention):
         return "heads", None
-    if isinstance(asked, Apply):
-        if asked.place not in PLACES:
-            raise FactvizError(f"place {asked.place!r} does not exist: {', '.join(PLACES)}")
-        return asked.place, lambda before: asked.function(before, layer, positions)
-    raise FactvizError(f"{asked!r} is no intervention")
+    if asked.place not in PLACES:
+        raise FactvizError(f"place {asked.place!r} does not exist: {', '.join(PLACES)}")
+    return asked.place, lambda before: asked.function(before, layer, positions)
 
 
 def _replacing(
@@ -160,10 +160,19 @@ def _replacing(
 
     def change(before: Tensor) -> Tensor:
         after = before.clone()
+        if not isinstance(chosen, slice):
+            _check_neurons(asked, chosen, before.shape[-1])
         after[:, chosen] = _fitted(asked, before[:, chosen], value, scale)
         return after
 
     return change
+
+
+def _check_neurons(asked: Intervention, neurons: list[int], width: int) -> None:
+    if unknown := [neuron for neuron in neurons if not 0 <= neuron < width]:
+        raise FactvizError(
+            f"{named(asked)}: neurons {unknown} do not exist: the layer has 0 to {width - 1}"
+        )
 
 
 def _replacing_head(asked: ReplaceHead, extent: Extent) -> Callable[[Tensor], Tensor]:

@@ -33,8 +33,6 @@ class Runs:
     ids : tuple of int
         The prompt's tokens, with BOS.
     variants : tuple
-    clean_logits : [vocab]
-        At END, of the unchanged run.
     logits : [variant, vocab], or [variant, token] if ``tokens`` were chosen
         At END, in logits, after a soft-cap.
     log_total : [variant]
@@ -64,12 +62,17 @@ class Runs:
         self.done = 0
         self.tokens = None if tokens is None else tuple(tokens)
         self._clean, self._plans, self._memory = clean, plans, memory
-        self.clean_logits = clean.logits
         self.clean_kept = clean.kept
-        width = len(clean.logits) if tokens is None else len(tokens)
-        self.logits = clean.logits.new_full((len(variants), width), torch.nan)
-        self.log_total = clean.logits.new_full((len(variants),), torch.nan)
+        width = clean.model.d_vocab if tokens is None else len(tokens)
+        self.logits = clean.states[0].new_full((len(variants), width), torch.nan)
+        self.log_total = clean.states[0].new_full((len(variants),), torch.nan)
         self.kept = [k.new_full((len(variants), *k.shape), torch.nan) for k in clean.kept]
+
+    @property
+    @torch.inference_mode()
+    def clean_logits(self) -> Float[Tensor, " vocab"]:
+        """At END, of the unchanged run, in logits."""
+        return self._clean.logits
 
     @property
     def shared(self) -> bool:
@@ -160,7 +163,7 @@ class Runs:
         seen = self._clean.length + (_ROWS if self.shared else 0)
         kept = sum(k.numel() for k in self.clean_kept)
         numbers = 3 * model.n_heads * seen + 16 * model.d_model + 2 * model.d_vocab + kept
-        return max(1, numbers * self.clean_logits.element_size())
+        return max(1, numbers * self.logits.element_size())
 
 
 def prepare(

@@ -72,7 +72,8 @@ class Rows:
 
     def active(self, layer: int) -> tuple[int, int]:
         """How many variants, and rows, have begun at a layer."""
-        variants = sum(plan.start <= layer for plan in self.plans)
+        last = min(layer, len(self.clean.parts) - 1)  # an idle plan begins after it
+        variants = sum(plan.start <= last for plan in self.plans)
         return variants, self.offsets[variants]
 
     def mask(self, layer: int) -> tuple[Float[Tensor, "head row key"], list[int]]:
@@ -166,20 +167,17 @@ class ChangedRuns:
         ends = [
             self.rows.row(v, self.clean.length - 1) for v in range(self.rows.active(n_layers)[0])
         ]
-        return self._read(hidden[ends], n_layers)
+        return self._read(hidden[ends])
 
     def changes(self) -> set[tuple[int, int]]:
         """(plan, intervention) pairs that changed a tensor, numbered as they were given."""
         return {(self.rows.order[variant], number) for variant, number in self.changed}
 
-    def _read(self, ends: Float[Tensor, "variant d_model"], n_layers: int) -> Tensor:
+    def _read(self, ends: Float[Tensor, "variant d_model"]) -> Float[Tensor, "variant vocab"]:
+        """Logits by plan; a plan that never began has the clean run's."""
+        parts = [self.clean.read(part) for part in ends.split(_LOGIT_ROWS)]
         found = self.clean.logits.repeat(len(self.rows.plans), 1)
-        begun = [
-            i for i, p in zip(self.rows.order, self.rows.plans, strict=True) if p.start < n_layers
-        ]
-        for start in range(0, len(begun), _LOGIT_ROWS):
-            part = slice(start, start + _LOGIT_ROWS)
-            found[begun[part]] = self.clean.tail(ends[part])
+        found[self.rows.order[: len(ends)]] = torch.cat(parts)
         return found
 
     def _block(self, layer: int, hidden: Float[Tensor, "row d_model"]) -> Tensor:
