@@ -44,7 +44,9 @@ class HeadDirections:
     common: Float[Tensor, "kv_head d_head"] | None
 
     def take(self, rows: Int[Tensor, " m"]) -> HeadDirections:
-        """The same for some of the attributes."""
+        """The same for some of the attributes; nothing is copied where these are all."""
+        if torch.equal(rows, torch.arange(len(self.constant), device=rows.device)):
+            return self
         return replace(
             self, values=self.values[rows], constant=self.constant[rows], shift=self.shift[rows]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -114,9 +115,9 @@ def _provenance(
     return {
         "kind": "Attribution",
         "factviz": factviz.__version__,
-        "torch": version("torch"),
-        "transformers": version("transformers"),
-        "transformer_lens": version("transformer-lens"),
+        "torch": _version("torch"),
+        "transformers": _version("transformers"),
+        "transformer_lens": _version("transformer-lens"),
         "model": model.name,
         "architecture": model.architecture,
         "weight_hash": model.weight_hash,
@@ -131,6 +132,11 @@ def _provenance(
         "created": datetime.now(UTC).date().isoformat(),
         "notes": _notes(chosen),
     }
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package)
 
 
 def _notes(chosen: Sequence[Sequence[AttributeToken]]) -> list[str]:

@@ -61,7 +61,7 @@ class FactModel:
         self.bos_id = bos_id
         self.max_length = max_length
         self.lock = threading.RLock()
-        self._hash: tuple[Any, str] | None = None
+        self._fingerprint = fingerprint.Fingerprint(self.network)
         self._mean: tuple[Any, Tensor] | None = None
 
     @property
@@ -102,13 +102,13 @@ class FactModel:
     @property
     def device(self) -> torch.device:
         """Where the model takes its input."""
-        return next(self.network.parameters()).device
+        network: Any = self.network
+        return network.get_input_embeddings().weight.device
 
     @property
     def weight_hash(self) -> str:
         """SHA-256 over all parameters; computed when first asked for, and after a change."""
-        self._hash = fingerprint.refreshed(self.network, self._hash)
-        return self._hash[1]
+        return self._fingerprint.value()
 
     @torch.inference_mode()
     def mean_unembedding(self, dtype: torch.dtype) -> Float[Tensor, " d_model"]:

@@ -7,7 +7,7 @@ everything is read from the live weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from factviz.facts.errors import FactvizError
+from factviz.models import fingerprint
 from factviz.models.norms import Norm, read_norm
 
 
@@ -48,10 +49,16 @@ class Geometry:
     soft_cap: float | None
     n_heads: int
     width: int
+    _norms: dict[int, tuple[Any, Norm]] = field(default_factory=dict, repr=False, compare=False)
 
     def norm(self, module: nn.Module) -> Norm:
         """A norm's gain, bias and centring, from its weights as they are now."""
-        return read_norm(_original(module), self.width)
+        inner = _original(module)
+        key = [fingerprint.state(tensor) for tensor in inner._parameters.values()]
+        known = self._norms.get(id(inner))
+        if known is None or known[0] != key:
+            known = self._norms[id(inner)] = (key, read_norm(inner, self.width))
+        return known[1]
 
 
 def read_geometry(bridge: Any, architecture: str) -> Geometry:

@@ -110,10 +110,10 @@ def check_tokenizer(folder: Path) -> None:
 
 def what_failed(where: str, local: bool, error: Exception) -> str:
     """One line on a model that could not be loaded, with a remedy."""
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        return f"model {where!r} brings its own code: trust_remote_code=True runs it"
     if local:
         return f"folder {where!r} could not be loaded as a model ({reason(error)})"
-    if "trust_remote_code" in str(error):
-        return f"model {where!r} brings its own code: trust_remote_code=True runs it, if you do"
     return (
         f"model {where!r} is not embedded ({', '.join(EMBEDDED)}), is no folder here, and could "
         "not be had from the Hugging Face Hub: wrong name, no safetensors, or no network "

@@ -60,7 +60,7 @@ def hooks(*places: tuple[nn.Module, str, Callable[..., Any]]) -> Generator[None]
 @contextmanager
 def evaluating(model: nn.Module) -> Generator[None]:
     """No dropout inside; every module's training flag is given back as it was."""
-    training = [module for module in model.modules() if module.training]
+    training = [module for module in _modules(model) if module.training]
     try:
         for module in training:
             module.training = False
@@ -68,6 +68,16 @@ def evaluating(model: nn.Module) -> Generator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _modules(model: nn.Module) -> list[nn.Module]:
+    """All modules, without the names that torch builds on the way: a run asks each time."""
+    found, waiting = [], [model]
+    while waiting:
+        module = waiting.pop()
+        found.append(module)
+        waiting += module.children()
+    return found
 
 
 def record(

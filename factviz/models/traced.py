@@ -28,7 +28,7 @@ _BATCH_TOKENS = 4096
 class Trace:
     """What a run of facts left for the analyses; made by `trace`.
 
-    Positions are padded on the right to the longest prompt: the pattern is 0 there.
+    Positions are padded on the right to the longest prompt: pattern and values are 0 there.
 
     Attributes
     ----------
@@ -104,7 +104,8 @@ def trace(
     for made, batch in zip(records, _batches(tokens), strict=True):
         _check(model, made)
         _check_causal(model, made, [len(tokens[i]) for i in batch])
-    return Trace(model, found, tokens, named, isinstance(facts, Fact), *_joined(model, records))
+    joined = _joined(model, records, [len(row) for row in tokens])
+    return Trace(model, found, tokens, named, isinstance(facts, Fact), *joined)
 
 
 def _batches(tokens: Sequence[PromptTokens]) -> list[list[int]]:
@@ -163,6 +164,8 @@ def _check(model: FactModel, made: Record) -> None:
             raise refusal(model.architecture, f"layer {index} shows no {what}")
         if pattern.shape[1] % max(1, _kv_heads(model, index, values)):
             raise refusal(model.architecture, f"layer {index} has uneven groups of heads")
+    if torch.equal(made.raw, made.logits):
+        return
     expected = made.raw * geometry.logit_multiplier
     if geometry.soft_cap:
         expected = geometry.soft_cap * torch.tanh(expected / geometry.soft_cap)
@@ -186,14 +189,16 @@ def _kv_heads(model: FactModel, layer: int, values: Float[Tensor, "fact source v
     return values.shape[-1] * model.n_heads // width
 
 
-def _joined(model: FactModel, records: Sequence[Record]) -> tuple[Any, ...]:
+def _joined(model: FactModel, records: Sequence[Record], lengths: Sequence[int]) -> tuple[Any, ...]:
     longest = max(made.pattern[0].shape[-1] for made in records)
-    layers = range(model.n_layers)
     pattern = [_wider(torch.stack(made.pattern, 1), longest, -1) for made in records]
     values = [
         torch.cat([_wider(_split(model, layer, made), longest, 1) for made in records])
-        for layer in layers
+        for layer in range(model.n_layers)
     ]
+    for fact, length in enumerate(lengths):  # what the padding tokens gave
+        for layer in values:
+            layer[fact, length:] = 0
     multiplier = model.geometry.residual_multiplier
     final = model.geometry.norm(model.geometry.final_norm)
     return (

@@ -1,0 +1,243 @@
+"""What a user may call a model, and what is refused, in one line each."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformer_lens.model_bridge import TransformerBridge
+
+import factviz as fv
+from factviz.models import names, repairs
+from tests.families import VOCABULARY, tiny_model, tiny_tokenizer
+from tests.hostile import HOSTILE
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "vocab_size": VOCABULARY,
+}
+FACT = fv.Fact("w5 w6 w7", "w6", "w20")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "some-model"
+    tiny_model("llama").save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
+    return place
+
+
+def _refused(source: Any, **options: Any) -> str:
+    with pytest.raises(fv.FactvizError) as caught:
+        fv.load_model(source, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.__cause__ is None  # one line: no forty of traceback behind it
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return message
+
+
+def test_a_folder_gives_the_same_as_the_object(folder: Path) -> None:
+    from_folder = fv.load_model(folder)
+    from_object = fv.load_model(tiny_model("llama"), tokenizer=tiny_tokenizer())
+    first, second = (fv.attribute_logits(fv.trace(m, FACT)) for m in (from_folder, from_object))
+    assert (first.heads.values == second.heads.values).all()
+    assert from_folder.weight_hash == from_object.weight_hash
+    assert from_folder.dtype == torch.float32
+
+
+def test_a_name_never_is_a_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert fv.load_model(str(folder)).name == "some-model"
+    model = fv.load_model("./some-model/")
+    assert model.name == "some-model"
+    assert str(folder.parent) not in repr(model)
+    assert str(folder.parent) not in str(fv.attribute_logits(fv.trace(model, FACT)).provenance)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    assert fv.load_model(plain).name == "some-model"  # and its tokenizer was found there
+    assert fv.load_model(folder, name="mine").name == "mine"
+    assert names.short_name("EleutherAI/pythia-70m") == "EleutherAI/pythia-70m"
+
+
+def test_a_bridge_is_used_as_it_is() -> None:
+    plain = tiny_model("gpt2")
+    plain.config.architectures = ["GPT2LMHeadModel"]
+    tokenizer = tiny_tokenizer()
+    tokenizer.init_kwargs |= {"name_or_path": "tiny", "add_bos_token": True}
+    bridge = TransformerBridge.boot_transformers("tiny", hf_model=plain, tokenizer=tokenizer)
+    bridge.original_model.train()
+    model = fv.load_model(bridge)
+    assert model.bridge is bridge
+    result = fv.attribute_logits(fv.trace(model, FACT), [3, 4])
+    assert result.residual_error < 1e-5
+    assert all(part.training for part in bridge.original_model.modules())
+    own = fv.load_model(tiny_model("gpt2"), tokenizer=tiny_tokenizer())
+    again = fv.attribute_logits(fv.trace(own, FACT), [3, 4])
+    assert float(abs(again.heads - result.heads).max()) < 1e-6
+    assert "has its device" in _refused(bridge, device="cpu")
+
+
+def test_dtype_and_device_pass_through(folder: Path) -> None:
+    model = fv.load_model(folder, dtype="float64", device="cpu")
+    assert model.dtype == torch.float64
+    assert model.device == torch.device("cpu")
+    assert "int8" in _refused(folder, dtype="int8")
+    assert "gpu7" in _refused(folder, device="gpu7")
+
+
+def test_boot_options_reach_the_bridge(folder: Path) -> None:
+    assert fv.load_model(folder, n_ctx=16).max_length == 16
+    message = _refused(folder, nonsense=1)
+    assert "nonsense" in message
+    assert "n_ctx" in message
+
+
+def test_the_hash_follows_the_weights() -> None:
+    model = fv.load_model(tiny_model("gpt2"), tokenizer=tiny_tokenizer())
+    before = model.weight_hash
+    assert before == model.weight_hash
+    other = fv.load_model(tiny_model("gpt2", seed=1), tokenizer=tiny_tokenizer())
+    assert other.weight_hash != before
+    with torch.no_grad():
+        next(model.network.parameters())[0, 0] += 1
+    assert model.weight_hash != before
+
+
+def test_an_edit_of_the_output_embedding_is_seen() -> None:
+    model = fv.load_model(tiny_model("llama"), tokenizer=tiny_tokenizer())
+    fv.attribute_logits(fv.trace(model, FACT), [3])
+    with torch.no_grad():
+        model.geometry.unembed.original_component.weight.mul_(2)
+        model.geometry.final_norm.original_component.weight.mul_(0.5)
+    assert fv.attribute_logits(fv.trace(model, FACT), [3]).residual_error < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: transformers.BertForMaskedLM(transformers.BertConfig(**SMALL)), "an encoder"),
+        (
+            lambda: transformers.T5ForConditionalGeneration(
+                transformers.T5Config(d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
+            ),
+            "encoder-decoder",
+        ),
+        (
+            lambda: transformers.MambaForCausalLM(
+                transformers.MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=61)
+            ),
+            "no attention",
+        ),
+        (
+            lambda: transformers.GPT2Model(
+                transformers.GPT2Config(n_embd=32, n_layer=1, n_head=4, vocab_size=61)
+            ),
+            "AutoModelForCausalLM",
+        ),
+        (
+            lambda: transformers.OPTForCausalLM(
+                transformers.OPTConfig(
+                    hidden_size=32, ffn_dim=48, num_hidden_layers=1, num_attention_heads=4,
+                    vocab_size=61, word_embed_proj_dim=16, do_layer_norm_before=False,
+                )
+            ),
+            "no norm before the logits",
+        ),
+    ],
+    ids=["bert", "t5", "mamba", "headless", "opt-350m"],
+)  # fmt: skip
+def test_what_cannot_be_decomposed_is_refused_by_name(made: Any, said: str) -> None:
+    model = made()
+    message = _refused(model, tokenizer=tiny_tokenizer())
+    assert type(model).__name__ in message
+    assert said in message
+
+
+def test_a_folder_that_is_no_model(folder: Path, tmp_path: Path) -> None:
+    assert "config.json is missing" in _refused(tmp_path)
+    assert "is no folder" in _refused(folder / "config.json")
+    assert "is no folder" in _refused("./nothing/here")
+    (folder / "model.safetensors").write_bytes(b"\x10")
+    assert "could not be loaded" in _refused(folder)
+    (folder / "config.json").write_text('{"model_type": "martian"}')
+    assert "martian" in _refused(folder)
+    (folder / "config.json").write_text("{")
+    assert "JSON" in _refused(folder)
+
+
+def test_pickled_weights_are_not_loaded(folder: Path) -> None:
+    torch.save(tiny_model("llama").state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "pickled" in _refused(folder)
+
+
+def test_code_in_a_folder_is_not_run(folder: Path) -> None:
+    config = (folder / "config.json").read_text().rstrip().removesuffix("}")
+    remote = '{"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}'
+    config = config.replace('"llama"', '"unheard-of"')
+    (folder / "config.json").write_text(f'{config}, "auto_map": {remote}}}')
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    assert "trust_remote_code" in _refused(folder)
+
+
+def test_a_model_without_its_tokenizer(folder: Path) -> None:
+    assert "pass tokenizer=" in _refused(tiny_model("gpt2"))
+    for path in folder.glob("token*"):
+        path.unlink()
+    assert "no tokenizer" in _refused(folder)
+    assert fv.load_model(folder, tokenizer=tiny_tokenizer()).name == "some-model"
+
+
+def test_an_unknown_name_without_a_network_is_one_line() -> None:
+    message = _refused("nobody/no-such-model")
+    assert "'nobody/no-such-model' is not embedded (mini, " in message
+    assert "no network" in message
+
+
+def test_no_network_is_noticed_before_anything_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: Any) -> None:
+        raise OSError("Name or service not known")
+
+    for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(names.huggingface_hub.constants, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(names.socket, "getaddrinfo", nowhere)
+    assert names.is_offline()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_are_refused_as_names(text: str) -> None:
+    assert _refused(text)
+
+
+def test_a_hostile_folder_name_is_only_a_name(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "<img src=x onerror=alert(1)>"
+    shutil.move(folder, place)
+    assert fv.load_model(place).name == place.name
+
+
+@pytest.mark.parametrize("source", [None, 3, "", "  "])
+def test_what_is_no_name_at_all(source: Any) -> None:
+    assert "is no model" in _refused(source)
+
+
+def test_an_embedded_model_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(names, "_WEIGHTS", tmp_path)
+    assert "'mini-gpt2' has no weights" in _refused("mini-gpt2")
+
+
+def test_a_bridge_that_computes_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The parts of a wrongly cut Falcon add up, to the wrong logit: only this check sees it."""
+    monkeypatch.setattr(repairs, "repair", lambda _: None)
+    for family in ("falcon-40b", "falcon-rw"):
+        message = _refused(tiny_model(family), tokenizer=tiny_tokenizer())
+        assert "differ from the plain model's" in message
