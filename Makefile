@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.factviz-installed
 NODE_STAMP := frontend/node_modules/.factviz-installed
+QUICKSTART := notebooks/00_quickstart.ipynb
 BUNDLES := factviz/views/static
 
 # Spinning OpenMP threads make the small model's forward pass fifty times slower on a busy machine.
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export npm_config_update_notifier := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test test-all lint frontend browser bench constraints
@@ -35,12 +37,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # Root (in a container, say) has to be let in by name; without a screen nothing can be opened,
-# and Jupyter prints the address with its token.
+# and Jupyter prints the address with its token. `make lab LAB_FLAGS=--ip=0.0.0.0` adds to it.
 lab: setup
 	@browser=; if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
 	  browser=--no-browser; fi; \
 	root=; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
-	exec $(BIN)/jupyter lab $$root $$browser notebooks/00_quickstart.ipynb
+	exec $(BIN)/jupyter lab $$root $$browser --LabApp.default_url=/lab/tree/$(QUICKSTART) $(LAB_FLAGS)
 
 # pytest comes last: its summary is the last line of the run.
 test: lint frontend browser
