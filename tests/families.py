@@ -156,6 +156,30 @@ def _falcon(**options: Any) -> Any:
     return transformers.FalconForCausalLM(config)
 
 
+def _mpt() -> Any:
+    config = transformers.MptConfig(
+        d_model=32, n_heads=4, n_layers=3, vocab_size=VOCABULARY, max_seq_len=32
+    )
+    return transformers.MptForCausalLM(config)
+
+
+def _gemma3() -> Any:
+    config = transformers.Gemma3TextConfig(
+        **_ROTARY, num_key_value_heads=2, head_dim=12, sliding_window=4, query_pre_attn_scalar=12
+    )
+    return transformers.Gemma3ForCausalLM(config)
+
+
+def _cohere() -> Any:
+    config = transformers.CohereConfig(**_ROTARY, num_key_value_heads=2, logit_scale=0.3)
+    return transformers.CohereForCausalLM(config)
+
+
+def _mixtral() -> Any:
+    config = transformers.MixtralConfig(**_ROTARY, num_key_value_heads=2, num_local_experts=4)
+    return transformers.MixtralForCausalLM(config)
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "gpt2": _gpt2,
     "gpt2-inverse-layer": _gpt2_inverse_layer,
@@ -181,10 +205,19 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }
 
 
+# Attribution is exact on these too; interventions promise nothing about them.
+MORE_FAMILIES: dict[str, Callable[[], Any]] = {
+    "gemma3": _gemma3,
+    "cohere": _cohere,
+    "mixtral": _mixtral,
+    "mpt": _mpt,
+}
+
+
 def tiny_model(family: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """A tiny model of a family: weights, biases and norm gains all random, in eval mode."""
     torch.manual_seed(seed)
-    model = FAMILIES[family]()
+    model = (FAMILIES | MORE_FAMILIES)[family]()
     scramble(model, seed)
     return model.to(dtype).eval()
 

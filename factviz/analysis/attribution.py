@@ -98,7 +98,9 @@ def _checked(trace: Trace, fact: int, parts: Parts) -> float:
     tolerance = TOLERANCE.get(model.dtype, 1e-4) * max(size, 1.0)
     if not residual <= tolerance:
         raise refusal(
-            f"{model.name} ({model.architecture})",
+            model.architecture
+            if model.name == model.architecture
+            else f"{model.name} ({model.architecture})",
             f"the parts miss the centred logit by {residual:.3g} logits, the tolerance is "
             f"{tolerance:.2g} (Σ|parts| {size:.3g}, {str(model.dtype).split('.')[-1]})",
         )

@@ -18,6 +18,8 @@ from factviz.facts.errors import FactvizError
 from factviz.models import fingerprint
 from factviz.models.norms import Norm, read_norm
 
+_ADDS_RESIDUAL = ("BloomMLP", "MptMLP")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -99,8 +101,8 @@ def _layer(block: Any, index: int, architecture: str) -> Layer:
     where = f"its layer {index} has "
     attention = _need(block, "attn", architecture, where + "no attention")
     mlp: Any = _need(block, "mlp", architecture, where + "no MLP")
-    # Bloom's MLP module adds the residual itself, and OPT has no MLP module: the last linear map.
-    if getattr(mlp, "name", None) is None or type(mlp).__name__ == "BloomMLPBridge":
+    # Some MLP modules add the residual themselves, and OPT has no MLP module: the last linear map.
+    if getattr(mlp, "name", None) is None or type(_original(mlp)).__name__ in _ADDS_RESIDUAL:
         mlp = _need(mlp, "out", architecture, where + "an MLP without an output map")
     return Layer(
         block=block,

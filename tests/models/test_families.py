@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 import factviz as fv
 from factviz.models.geometry import constant_values
-from tests.families import FAMILIES, tiny_model, tiny_tokenizer
+from tests.families import FAMILIES, MORE_FAMILIES, tiny_model, tiny_tokenizer
 
 ATTRIBUTES = [3, 4, 50]
 FACTS = [
@@ -45,7 +45,7 @@ def _state(model: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FAMILIES | MORE_FAMILIES)
 def case(request: pytest.FixtureRequest) -> Case:
     return Case(request.param)
 
@@ -64,7 +64,9 @@ def test_parts_add_up_to_the_models_own_logit(case: Case, mode: Any) -> None:
     # Every part has something to say, or the sum would not notice that it is missing.
     for part in (result.heads, result.mlps, result.embedding):
         assert float(abs(part).max()) > 1e-2
-    without_any = {"mistral", "gemma2", "olmo2"} | ({"qwen2"} if mode == "in" else set())
+    without_any = {"mistral", "gemma2", "olmo2", *MORE_FAMILIES} | (
+        {"qwen2"} if mode == "in" else set()
+    )
     assert (float(abs(result.bias).max()) > 1e-2) == (case.family not in without_any)
 
 
