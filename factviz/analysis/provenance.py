@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -48,15 +49,14 @@ def provenance(
     return {
         "kind": kind,
         "factviz": factviz.__version__,
-        "torch": version("torch"),
-        "transformers": version("transformers"),
-        "transformer_lens": version("transformer-lens"),
+        "torch": _version("torch"),
+        "transformers": _version("transformers"),
+        "transformer_lens": _version("transformer-lens"),
         "model": model.name,
         "architecture": model.architecture,
         "weight_hash": model.weight_hash,
         "projection": projection,
         "layer_norm": layer_norm,
-        "value_bias": "not applicable",
         "target": target,
         "prepend_bos": model.bos_id is not None,
         "bos": bos,
@@ -68,6 +68,11 @@ def provenance(
     }
 
 
+@cache
+def _version(package: str) -> str:
+    return version(package)
+
+
 def before_cap(model: FactModel) -> str:
     """What to add to the name of a logit that a final soft-cap would still change."""
     cap = model.geometry.soft_cap
@@ -76,13 +81,14 @@ def before_cap(model: FactModel) -> str:
 
 def texts(rows: Sequence[Sequence[str]], width: int) -> np.ndarray:
     """Texts [fact, n] in one array, ``""`` where a row is shorter."""
-    return np.array([[*row, *[""] * (width - len(row))] for row in rows], dtype=str)
+    # NumPy's own text type would drop a NUL at the end of a token.
+    return np.array([[*row, *[""] * (width - len(row))] for row in rows], dtype=object)
 
 
 def fact_coordinates(facts: Sequence[Fact]) -> dict[str, Any]:
     """Coordinates along ``fact``: its number, prompt, subject, relation, answer."""
     fields = ("prompt", "subject", "relation", "answer")
-    named = {name: ("fact", np.array([getattr(f, name) for f in facts], str)) for name in fields}
+    named = {name: ("fact", np.array([getattr(f, name) for f in facts], object)) for name in fields}
     return {"fact": np.arange(len(facts)), **named}
 
 
@@ -92,15 +98,16 @@ def position_coordinates(
     """Coordinates along ``position``: token and group [fact, position], ``""`` for padding."""
     width = max(map(len, tokens))
     named = [row.groups for row in tokens] if groups is None else groups
-    owners = [_owners(one, len(row)) for one, row in zip(named, tokens, strict=True)]
+    rows = [owners(one, len(row)) for one, row in zip(named, tokens, strict=True)]
     return {
         "position": np.arange(width),
         "token": (("fact", "position"), texts([row.texts for row in tokens], width)),
-        "group": (("fact", "position"), texts(owners, width)),
+        "group": (("fact", "position"), texts(rows, width)),
     }
 
 
-def _owners(groups: dict[str, tuple[int, ...]], length: int) -> list[str]:
+def owners(groups: dict[str, tuple[int, ...]], length: int) -> list[str]:
+    """The name of each position's group; "other" where it is in none."""
     names = ["other"] * length
     for name, positions in groups.items():
         for position in positions:

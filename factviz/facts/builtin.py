@@ -8,6 +8,7 @@ models are trained on exactly these facts, so the tables are both data set and g
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -65,6 +66,5 @@ def _names() -> list[str]:
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    path = resources.files("factviz.facts") / "tables" / name
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = (resources.files("factviz.facts") / "tables" / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text)))

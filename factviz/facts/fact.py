@@ -64,15 +64,15 @@ class Fact:
     topic: str = field(default="", kw_only=True)
     relation_words: str = field(default="", kw_only=True)
     keep_trailing_space: bool = field(default=False, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
+    """What was decided for the user, in sentences; results carry them."""
 
     def __post_init__(self) -> None:
         self._check_words()
         if not self.keep_trailing_space and self.prompt != self.prompt.rstrip():
-            warnings.warn(
+            self._decide(
                 f"the prompt {_show(self.prompt)} ends with a space, which was trimmed: the answer "
-                "brings its own (keep_trailing_space=True keeps it)",
-                FactvizWarning,
-                stacklevel=3,
+                "brings its own (keep_trailing_space=True keeps it)"
             )
             self._set(prompt=self.prompt.rstrip())
         self._set(
@@ -118,6 +118,10 @@ class Fact:
             changes.setdefault("subject_start", None)
         return dataclasses.replace(self, **changes)
 
+    def _decide(self, note: str) -> None:
+        self._set(notes=(*self.notes, note))
+        warnings.warn(note, FactvizWarning, stacklevel=5)
+
     def _set(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -155,11 +159,9 @@ class Fact:
                 "write it exactly as it stands there, capitals and article included"
             )
         if self.prompt.find(self.subject) < start:
-            warnings.warn(
+            self._decide(
                 f"subject {_show(self.subject)} stands more than once in prompt "
-                f"{_show(self.prompt)}: the last one is taken (subject_start= says which)",
-                FactvizWarning,
-                stacklevel=4,
+                f"{_show(self.prompt)}: the last one is taken (subject_start= says which)"
             )
         return start
 

@@ -19,7 +19,9 @@ class Predicts(Protocol):
     """What `FactSet.known` needs of a model."""
 
     @property
-    def tokenizer(self) -> Any: ...
+    def tokenizer(self) -> Any:
+        """A fast tokenizer."""
+        ...
 
     def top_ids(self, facts: Sequence[Fact], k: int) -> Sequence[Sequence[int]]:
         """The ``k`` most probable next tokens of each fact's prompt, best first."""
@@ -141,7 +143,7 @@ def as_facts(facts: Fact | Iterable[Fact]) -> list[Fact]:
     FactvizError
         If there are none, or something in them is not a `Fact`.
     """
-    found = [facts] if isinstance(facts, Fact) else list(facts)
+    found: list[Any] = [facts] if isinstance(facts, Fact) else list(facts)
     if not found:
         raise FactvizError("no facts were given: pass a Fact, a list of them or a FactSet")
     for item in found:
@@ -155,7 +157,9 @@ def _filled(facts: list[Fact]) -> list[Fact]:
     by_relation: dict[str, dict[str, None]] = {}
     for fact in facts:
         if fact.relation:
-            by_subject.setdefault(fact.subject, {}).setdefault(fact.relation, []).append(fact.answer)
+            by_subject.setdefault(fact.subject, {}).setdefault(fact.relation, []).append(
+                fact.answer
+            )
             by_relation.setdefault(fact.relation, {})[fact.answer] = None
     return [
         fact

@@ -18,7 +18,7 @@ from typing import Any
 from factviz.facts.errors import FactvizError, FactvizWarning
 from factviz.facts.fact import SLOT, Fact
 
-Row = dict[str, Any]
+Row = dict[Any, Any]
 
 
 def read(path: str | os.PathLike[str]) -> list[Fact]:

@@ -120,9 +120,7 @@ def attribute_tokens(
     return list(kept.values())
 
 
-def _wanted(
-    fact: Fact, attributes: Iterable[str | int] | None
-) -> Sequence[tuple[str | int, str]]:
+def _wanted(fact: Fact, attributes: Iterable[str | int] | None) -> Sequence[tuple[str | int, str]]:
     roles = {fact.answer: "answer"}
     for word in fact.same_subject:
         roles[word] = "same_subject"

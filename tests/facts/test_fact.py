@@ -92,3 +92,11 @@ def test_hostile_text_is_only_text(text: str) -> None:
     fact = Fact(f"About {text} is", text, "yes")
     start, stop = fact.subject_span
     assert fact.prompt[start:stop] == text
+
+
+def test_what_was_decided_stays_with_the_fact() -> None:
+    with pytest.warns(FactvizWarning):
+        trimmed = Fact(PROMPT + " ", "The Colosseum", "Italy")
+    assert len(trimmed.notes) == 1 and "trimmed" in trimmed.notes[0]
+    plain = Fact(PROMPT, "The Colosseum", "Italy")
+    assert plain.notes == () and plain == trimmed

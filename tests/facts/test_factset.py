@@ -49,7 +49,9 @@ def test_slices_and_selections_are_sets_with_the_same_s_and_r() -> None:
 
 
 def test_an_empty_selection_lists_what_there_is() -> None:
-    with pytest.raises(FactvizError, match="no fact has relation 'capital'; there are 'country', '"):
+    with pytest.raises(
+        FactvizError, match="no fact has relation 'capital'; there are 'country', '"
+    ):
         FactSet(_facts()).select(relation="capital")
 
 
@@ -75,7 +77,9 @@ def test_known_keeps_facts_whose_answer_is_in_the_top() -> None:
         def decode(self, ids: list[int]) -> str:
             return " ".join(words[i] if i < 4 else "?" for i in ids)
 
-    model = SimpleNamespace(tokenizer=Tokenizer(), top_ids=lambda facts, k: [[0, 3][:k]] * len(facts))
+    model = SimpleNamespace(
+        tokenizer=Tokenizer(), top_ids=lambda facts, k: [[0, 3][:k]] * len(facts)
+    )
     known = FactSet(_facts()).known(model, top_k=1)  # type: ignore[arg-type]
     assert [fact.answer for fact in known] == ["France", "France"]
     with pytest.raises(FactvizError, match="top_k must be at least 1"):
@@ -127,7 +131,11 @@ def test_counterfact(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("a.csv", "x,y\n1,2\n", "has the columns"),
-        ("b.csv", "subject,answer,prompt\nRome,Italy,Paris is in\n", "b.csv, row 1: subject 'Rome'"),
+        (
+            "b.csv",
+            "subject,answer,prompt\nRome,Italy,Paris is in\n",
+            "b.csv, row 1: subject 'Rome'",
+        ),
         ("c.csv", "subject,answer,prompt\nRome,Italy\n", "row 1: it has more or fewer cells"),
         ("d.json", "{not json", "neither CSV nor JSON"),
         ("e.json", "[1, 2]", "not of LRE"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 
@@ -99,5 +100,5 @@ def test_every_relation_has_wordings_that_take_one_subject() -> None:
 def test_no_wording_is_the_beginning_of_another() -> None:
     templates = sorted({t for some in builtin.wordings().values() for t in some})
     # Sorted, a beginning stands directly before what it begins.
-    for shorter, longer in zip(templates, templates[1:], strict=False):
+    for shorter, longer in pairwise(templates):
         assert not longer.startswith(shorter), (shorter, longer)

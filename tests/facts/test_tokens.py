@@ -131,7 +131,11 @@ def test_attributes_that_share_a_token_become_one(tokenizer: Any) -> None:
 
 def test_an_attribute_in_s_and_r_has_a_role_of_its_own(tokenizer: Any) -> None:
     fact = _fact(same_subject=("Peru",), same_relation=("Peru", "France"))
-    assert [a.role for a in attribute_tokens(tokenizer, fact)] == ["answer", "both", "same_relation"]
+    assert [a.role for a in attribute_tokens(tokenizer, fact)] == [
+        "answer",
+        "both",
+        "same_relation",
+    ]
 
 
 def test_given_words_keep_their_roles_and_ids_are_checked(tokenizer: Any) -> None:

@@ -38,7 +38,9 @@ def test_the_card_states_what_was_measured(mini: fv.FactModel, measured: dict) -
     assert measured["parameters"] == sum(tensor.numel() for tensor in stored.values())
     pairs = [p for p in held_out_pairs() if p.row.relation == "landmark_city"]
     again = measure(mini.network, train_tokenizer(), pairs)
-    assert again["top1"] == pytest.approx(measured["held_out_pairs"]["by_relation"]["landmark_city"])
+    assert again["top1"] == pytest.approx(
+        measured["held_out_pairs"]["by_relation"]["landmark_city"]
+    )
 
 
 def test_the_packed_tokenizer_is_the_one_trained_on() -> None:

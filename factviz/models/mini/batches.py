@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from factviz.models.mini.bpe import BOS
+from factviz.models.mini.bpe import BOS_ID
 from factviz.models.mini.corpus import Corpus, Sentence
 
 ANSWER_WEIGHT = 3.0
@@ -18,8 +18,11 @@ _POOL = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """``ids`` [sentence, position], right-padded; ``weights`` [sentence, position] of predicting
-    the *next* token, 0 on padding."""
+    """Padded sentences.
+
+    ``ids`` [sentence, position], right-padded; ``weights`` [sentence, position - 1] of predicting
+    the *next* token, 0 on padding.
+    """
 
     ids: Tensor
     weights: Tensor
@@ -31,7 +34,9 @@ def batches(tokenizer: Tokenizer, seed: int, size: int) -> Iterator[Batch]:
     shuffle = torch.Generator().manual_seed(seed)
     while True:
         pool = [next(sentences) for _ in range(size * _POOL)]
-        encoded = sorted((_encode(tokenizer, sentence) for sentence in pool), key=lambda e: len(e[0]))
+        encoded = sorted(
+            (_encode(tokenizer, sentence) for sentence in pool), key=lambda e: len(e[0])
+        )
         for index in torch.randperm(_POOL, generator=shuffle).tolist():
             yield _pad(encoded[index * size : (index + 1) * size])
 
@@ -42,7 +47,7 @@ def _encode(tokenizer: Tokenizer, sentence: Sentence) -> tuple[list[int], list[f
         ANSWER_WEIGHT if any(start <= a < stop for start, stop in sentence.answers) else 1.0
         for a, _ in found.offsets
     ]
-    return [tokenizer.token_to_id(BOS), *found.ids], weights
+    return [BOS_ID, *found.ids], weights
 
 
 def _pad(encoded: list[tuple[list[int], list[float]]]) -> Batch:

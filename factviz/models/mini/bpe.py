@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from factviz.facts import builtin
 
 BOS = "<|endoftext|>"
+BOS_ID = 0  # the trainer numbers special tokens first
 VOCABULARY = 3072
 _WEIGHT = 300
 

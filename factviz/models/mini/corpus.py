@@ -43,6 +43,7 @@ class Pair:
 
     @property
     def prompt(self) -> str:
+        """The wording with the subject in it."""
         return self.template.replace("{subject}", self.row.subject)
 
     @property

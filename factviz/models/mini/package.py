@@ -1,4 +1,4 @@
-"""Measure a trained run and pack it as an embedded model: ``python -m factviz.models.mini.package``.
+"""Measure a trained run and pack it: ``python -m factviz.models.mini.package RUN``.
 
 What is measured is what is packed: the weights are rounded to float16 first. The figures go into
 ``measured.json`` beside the weights, and the model card is written from them.
@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import GPTNeoXForCausalLM
 
 from factviz.facts import builtin
-from factviz.models.mini.bpe import BOS, train_tokenizer
+from factviz.models.mini.bpe import BOS, BOS_ID, train_tokenizer
 from factviz.models.mini.card import card
 from factviz.models.mini.corpus import Pair, held_out_pairs, unseen_wordings
 from factviz.models.mini.train import configuration
@@ -54,7 +54,9 @@ def _answers(
     found: list[tuple[bool, float]] = []
     for start in range(0, len(pairs), _BATCH):
         some = pairs[start : start + _BATCH]
-        ids = [[0, *encoding.ids] for encoding in tokenizer.encode_batch([p.prompt for p in some])]
+        ids = [
+            [BOS_ID, *encoding.ids] for encoding in tokenizer.encode_batch([p.prompt for p in some])
+        ]
         answers = torch.tensor([tokenizer.encode(f" {p.row.answer}").ids[0] for p in some])
         ends = torch.tensor([len(row) - 1 for row in ids])
         padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], True)
@@ -128,7 +130,9 @@ def main(
     """Measure and pack a run."""
     measured = pack(run, WEIGHTS / name)
     for key in ("held_out_pairs", "unseen_wordings"):
-        typer.echo(f"{key}: top-1 {measured[key]['top1']:.4f}, P {measured[key]['probability']:.3f}")
+        typer.echo(
+            f"{key}: top-1 {measured[key]['top1']:.4f}, P {measured[key]['probability']:.3f}"
+        )
 
 
 if __name__ == "__main__":

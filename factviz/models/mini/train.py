@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from factviz.models.mini.batches import Batch, batches
-from factviz.models.mini.bpe import VOCABULARY, train_tokenizer
+from factviz.models.mini.bpe import BOS_ID, VOCABULARY, train_tokenizer
 
 RATE, WARM_UP, FLAT, DECAY, SIZE = 2e-3, 100, 0.3, 0.1, 96
 _SAVE_EVERY = 60.0
@@ -38,9 +38,8 @@ def configuration() -> GPTNeoXConfig:
         max_position_embeddings=128,
         use_parallel_residual=True,
         tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
-        attn_implementation="eager",
+        bos_token_id=BOS_ID,
+        eos_token_id=BOS_ID,
     )
 
 
@@ -52,6 +51,8 @@ class Run:
         self.folder, self.seed = folder, seed
         self.tokenizer: Tokenizer = train_tokenizer()
         self.model = GPTNeoXForCausalLM(configuration())
+        # Faster than SDPA for sentences this short.
+        self.model.set_attn_implementation("eager")
         self.optimizer = torch.optim.AdamW(_groups(self.model), lr=RATE, betas=(0.9, 0.98))
         self.step, self.seconds = 0, 0.0
         if (folder / "state.json").exists():
@@ -79,7 +80,9 @@ class Run:
         """Write model, optimizer and counters; each file is replaced whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.folder / "model.safetensors", dict(self.model.state_dict()))
-        _replace(self.folder / "optimizer.safetensors", _flatten(self.optimizer.state_dict()["state"]))
+        _replace(
+            self.folder / "optimizer.safetensors", _flatten(self.optimizer.state_dict()["state"])
+        )
         state = {"step": self.step, "seconds": self.seconds, "seed": self.seed}
         (self.folder / "state.json").write_text(json.dumps(state))
 
