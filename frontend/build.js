@@ -24,7 +24,7 @@ const minifiedCss = {
       const { code } = await esbuild.transform(source, {
         loader: "css",
         minify: true,
-        target: "chrome111",
+        target: "chrome125",
       });
       return { contents: code.trim(), loader: "text" };
     });
@@ -47,6 +47,7 @@ function bundledPackages(metafile) {
 
 /** @param {string[]} names */
 async function notices(names) {
+  if (!names.length) return "factviz.js contains no code but factviz's own (MIT, see LICENSE).\n";
   const texts = await Promise.all(
     names.map(async (name) => {
       const folder = join(here, "node_modules", name);

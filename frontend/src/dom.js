@@ -4,52 +4,61 @@
 /** @typedef {string | Node | null | undefined | false} Child */
 
 /**
- * @param {Element} element
- * @param {Attributes} attributes
+ * What is set often has a short name: how an element is read aloud, its tooltip, its place in a grid.
+ * @type {Record<string, string>}
  */
-export function assign(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? "" : String(value));
-  }
-}
+const SHORT = {
+  label: "aria-label",
+  tip: "data-tip",
+  row: "aria-rowindex",
+  col: "aria-colindex",
+};
 
 /**
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag
- * @param {Attributes} [attributes]
- * @param {...Child} children
- * @returns {HTMLElementTagNameMap[K]}
+ * A function that makes elements of one kind: `h("p.hint", {title: "x"}, "text")` is
+ * `<p class="fv-hint" title="x">text</p>`. Null, undefined and false leave a child or an attribute out.
+ * @param {string | null} namespace
  */
-export function h(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  assign(element, attributes);
-  element.append(
-    ...children.filter((child) => child !== null && child !== undefined && child !== false),
-  );
-  return element;
-}
+const maker =
+  (namespace) =>
+  /** @param {string} what @param {Attributes} attributes @param {Child[]} children */
+  (what = "", attributes = {}, ...children) => {
+    const [tag, ...classes] = what.split(".");
+    const element = document.createElementNS(namespace, tag || "div");
+    for (const name of classes) element.classList.add(`fv-${name}`);
+    for (const [name, value] of Object.entries(attributes)) {
+      if ((value ?? false) !== false) element.setAttribute(SHORT[name] ?? name, String(value));
+    }
+    element.append(.../** @type {(string | Node)[]} */ (children.filter(Boolean)));
+    return element;
+  };
 
-/**
- * @param {string} tag
- * @param {Attributes} [attributes]
- * @param {...Child} children
- * @returns {SVGElement}
- */
-export function svg(tag, attributes = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  assign(element, attributes);
-  element.append(
-    ...children.filter((child) => child !== null && child !== undefined && child !== false),
-  );
-  return /** @type {SVGElement} */ (element);
-}
+/** @typedef {(what?: string, attributes?: Attributes, ...children: Child[]) => HTMLElement} MakeHtml */
+/** @typedef {(what?: string, attributes?: Attributes, ...children: Child[]) => SVGElement} MakeSvg */
+export const h = /** @type {MakeHtml} */ (maker(document.documentElement.namespaceURI));
+export const svg = /** @type {MakeSvg} */ (maker("http://www.w3.org/2000/svg"));
 
 /**
  * A text of unknown direction, kept from reordering what stands around it.
  * @param {string} text
  */
 export const bdi = (text) => h("bdi", {}, text);
+
+/**
+ * Listens to several kinds of event at once.
+ * @template {Event} E
+ * @param {EventTarget} target
+ * @param {string} kinds
+ * @param {(event: E) => void} listener
+ */
+export function on(target, kinds, listener) {
+  for (const kind of kinds.split(" ")) {
+    target.addEventListener(kind, /** @type {EventListener} */ (listener));
+  }
+}
+
+/** @param {Element} element @returns {number} its font size in pixels */
+export const fontSize = (element) => Number.parseFloat(getComputedStyle(element).fontSize) || 13;
 
 /**
  * A labelled drop-down list.
@@ -59,9 +68,9 @@ export const bdi = (text) => h("bdi", {}, text);
  * @param {(index: number) => void} onChange
  */
 export function dropDown(label, options, chosen, onChange) {
-  const select = h("select", { class: "fv-select", "aria-label": label });
-  for (const [i, text] of options.entries()) select.append(h("option", { value: i }, text));
+  const select = /** @type {HTMLSelectElement} */ (h("select", { label: label }));
+  select.append(...options.map((text) => h("option", {}, text)));
   select.selectedIndex = chosen;
-  select.addEventListener("change", () => onChange(select.selectedIndex));
-  return h("label", { class: "fv-field" }, h("span", {}, label), select);
+  on(select, "change", () => onChange(select.selectedIndex));
+  return h("label.field", {}, h("span.dim", {}, label), select);
 }

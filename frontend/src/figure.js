@@ -1,164 +1,115 @@
 /** A whole figure: its words, its panels, and the one selection they share. */
 import { reader } from "./arrays.js";
-import { dropDown, h } from "./dom.js";
+import { bdi, dropDown, h } from "./dom.js";
 import { keepKeys } from "./keys.js";
 import { bars } from "./marks/bars.js";
 import { lines } from "./marks/lines.js";
 import { matrix } from "./marks/matrix.js";
 import { points } from "./marks/points.js";
-import css from "./style.css";
+import style from "./style.css";
 import { plain } from "./text.js";
-import { followPaper, makeTip } from "./tip.js";
+import { makeTip } from "./tip.js";
 
-/** Below this width, in pixels, the style sheet leaves out what can be left out. */
-const NARROW = 520;
+/** @type {Record<string, (panel: any, context: import("./spec").Context) => import("./spec").View>} */
+const PAINTERS = { matrix, bars, lines, points };
 
-/**
- * @param {import("./spec").Panel} panel
- * @param {import("./spec").Context} context
- * @returns {import("./spec").View}
- */
-function paintPanel(panel, context) {
-  switch (panel.mark) {
-    case "matrix":
-      return matrix(panel, context);
-    case "bars":
-      return bars(panel, context);
-    case "lines":
-      return lines(panel, context);
-    case "points":
-      return points(panel, context);
-    default:
-      throw new Error(`Mark "${/** @type {any} */ (panel).mark}" is not known here.`);
-  }
-}
-
-/** @param {import("./spec").Panel} panel */
-function keysOf(panel) {
-  if (panel.mark === "matrix") return panel.rows.keys;
-  return panel.mark === "lines" ? null : panel.keys;
-}
+/** @typedef {import("./spec").Selection | null} Selected */
 
 /**
- * @param {import("./spec").Selection | null} a
- * @param {import("./spec").Selection | null} b
- */
-const same = (a, b) => a === b || (a?.panel === b?.panel && a?.row === b?.row);
-
-/**
- * Paints a figure into `root` and keeps it until `signal` aborts.
+ * Paints a figure into `root`.
  * @param {HTMLElement} root
  * @param {{spec: import("./spec").Spec, arrays: import("./spec").ArrayInfo[], bytes: ArrayBufferView}} figure
- * @param {object} options
- * @param {AbortSignal} options.signal
- * @param {(selection: import("./spec").Selection | null) => void} [options.onSelect]
- * @returns {{select: (selection: import("./spec").Selection | null) => void}}
+ * @param {(selection: Selected) => void} [onSelect]
+ * @returns {{show: (selection: Selected) => void, stop: () => void}} shows a selection made
+ * elsewhere; takes the figure away
  */
-export function paintFigure(root, { spec, arrays, bytes }, { signal, onSelect }) {
-  if (spec.version !== 1) {
-    throw new Error(`This figure has format ${spec.version}; this program shows format 1.`);
-  }
-  const frame = h("div", { class: "fv-root" });
-  const panels = h("div", { class: "fv-panels" });
-  const tip = makeTip(frame);
+export function paintFigure(root, { spec, arrays, bytes }, onSelect) {
+  if (spec.version !== 1) throw new Error(`cannot read figure format ${spec.version}`);
+  const { choose, colours } = spec;
+  const panels = h();
   const read = reader(arrays, bytes);
   /** @type {import("./spec").View[]} */
   let views = [];
-  /** @type {import("./spec").Selection | null} */
+  /** @type {Selected} */
   let selection = null;
 
-  /** @param {import("./spec").Selection | null} next */
-  function select(next) {
+  /** @param {Selected} next */
+  function show(next) {
     selection = next;
     for (const [i, view] of views.entries()) view.select(next?.panel === i ? next.row : null);
   }
 
-  /** @param {import("./spec").Selection | null} next */
-  function choose(next) {
-    if (same(selection, next)) return;
-    select(next);
+  /** @param {Selected} next */
+  function select(next) {
+    show(next);
     onSelect?.(next);
   }
 
+  /** @param {any} panel @param {number} i */
+  function paintPanel(panel, i) {
+    const paint = PAINTERS[panel.mark];
+    if (!paint) throw new Error(`unknown mark "${panel.mark}"`);
+    const { keys } = panel.rows ?? panel;
+    const choosing = (/** @type {number | null} */ row) =>
+      select(row === null ? null : { panel: i, row, key: keys?.[row] ?? null });
+    return paint(panel, { colours, read, tip, select: choosing });
+  }
+
+  const layout = () => {
+    for (const view of views) view.layout();
+  };
+
   /** @param {number} option */
-  function show(option) {
-    tip.hide();
-    const list = spec.panels[option] ?? [];
-    views = list.map((panel, i) =>
-      paintPanel(panel, {
-        colours: spec.colours,
-        read,
-        tip,
-        signal,
-        select: (row) =>
-          choose(row === null ? null : { panel: i, row, key: keysOf(panel)?.[row] ?? null }),
-      }),
-    );
+  function paint(option) {
+    const list = spec.panels[option];
+    views = list.map(paintPanel);
+    const heading = { role: "heading", "aria-level": 4 };
     panels.replaceChildren(
       ...views.map(({ node }, i) => {
-        const title = plain(list[i].title);
-        const heading = { class: "fv-paneltitle", role: "heading", "aria-level": 4 };
-        return h("div", { class: "fv-panel" }, title && h("div", heading, title), node);
+        return h(".panel", {}, words("", list[i].title, heading), node);
       }),
     );
-    select(selection);
-    for (const view of views) view.layout();
+    show(selection);
   }
 
-  const { choose: chooser } = spec;
-  frame.prepend(
-    h("style", {}, css),
-    h(
-      "div",
-      { class: "fv-title", role: "heading", "aria-level": 3 },
-      h("bdi", {}, plain(spec.title)),
-    ),
-    h("div", { class: "fv-subtitle" }, h("bdi", {}, plain(spec.subtitle))),
-    chooser
-      ? h(
-          "div",
-          { class: "fv-tools" },
-          dropDown(plain(chooser.label), chooser.options.map(plain), 0, show),
-        )
-      : "",
+  /** @param {string} what @param {unknown} text @param {import("./dom.js").Attributes} [more] */
+  const words = (what, text, more) => (text ? h(what, more, bdi(plain(text))) : null);
+  /** @param {number} option */
+  const choosing = (option) => {
+    paint(option);
+    layout();
+  };
+  const frame = h(
+    ".root",
+    {},
+    h("style", {}, style),
+    words(".title", spec.title, { role: "heading", "aria-level": 3 }),
+    words(".dim", spec.subtitle),
+    choose &&
+      h(".tools", {}, dropDown(plain(choose.label), choose.options.map(plain), 0, choosing)),
     panels,
-    ...(spec.notes ?? []).map((note) => h("p", { class: "fv-note" }, plain(note))),
-    spec.caption ? h("p", { class: "fv-caption" }, plain(spec.caption)) : "",
+    ...[...(spec.notes ?? []), spec.caption].map((text) => words("p.dim", text)),
   );
+  const tip = makeTip(frame);
+  paint(0);
   root.append(frame);
-  try {
-    show(0);
-  } catch (error) {
-    frame.remove();
-    throw error;
-  }
-  keepKeys(frame, signal, () => {
-    tip.hide();
+  layout();
+  keepKeys(frame, () => {
     const cleared = selection !== null;
-    choose(null);
+    tip.hide();
+    if (cleared) select(null);
     return cleared;
   });
-  followPaper(frame, signal);
-  followWidth(frame, signal, () => {
-    for (const view of views) view.layout();
-  });
-  return { select };
-}
-
-/**
- * Calls `layout` when the room changes; not for a change of height, which `layout` itself may cause.
- * @param {HTMLElement} element
- * @param {AbortSignal} signal
- * @param {() => void} layout
- */
-function followWidth(element, signal, layout) {
-  let width = -1;
+  let width = 0;
   const observer = new ResizeObserver(() => {
-    if (element.clientWidth === width) return;
-    width = element.clientWidth;
-    element.classList.toggle("fv-narrow", width < NARROW);
-    layout();
+    // Not for a change of height, which a layout itself may cause.
+    if (frame.clientWidth !== width) layout();
+    width = frame.clientWidth;
   });
-  observer.observe(element);
-  signal.addEventListener("abort", () => observer.disconnect());
+  observer.observe(frame);
+  const stop = () => {
+    observer.disconnect();
+    frame.remove();
+  };
+  return { show, stop };
 }

@@ -18,7 +18,10 @@ import { plain } from "./text.js";
  */
 
 /** @param {unknown} error */
-const message = (error) => plain(error instanceof Error ? error.message : error);
+const message = (error) => plain(/** @type {Error} */ (error)?.message ?? error);
+
+/** @param {string} text */
+const alert = (text) => h("", { role: "alert" }, text);
 
 /** There is nothing to prepare: all state is in the model's traits. */
 export function initialize() {}
@@ -28,44 +31,40 @@ export function initialize() {}
  * @returns {() => void} clean-up, for hosts without a signal
  */
 export function render({ model, el, signal }) {
-  const stop = new AbortController();
-  const alert = h("div", { class: "fv-error", role: "alert", style: "white-space: pre-wrap" });
-  const place = h("div", { class: "factviz", "data-live": "true" });
-  el.append(alert, place);
-  let painting = new AbortController();
-  let view = /** @type {ReturnType<typeof paintFigure> | null} */ (null);
+  const warning = alert("");
+  const place = h("", { class: "factviz", "data-live": "true" });
+  el.append(warning, place);
+  /** @type {ReturnType<typeof paintFigure> | null} */
+  let view = null;
   let waiting = false;
 
   const showError = () => {
-    alert.textContent = plain(model.get("error"));
+    warning.textContent = plain(model.get("error"));
   };
-  const showSelection = () => view?.select(model.get("selection") ?? null);
-  const paint = () => {
-    waiting = false;
-    if (stop.signal.aborted) return;
-    painting.abort();
-    painting = new AbortController();
-    place.replaceChildren();
-    showError();
-    const { spec, arrays } = model.get("figure") ?? {};
-    const bytes = model.get("buffer");
-    if (!spec) return;
-    try {
-      view = paintFigure(place, { spec, arrays, bytes }, { signal: painting.signal, onSelect });
-      showSelection();
-    } catch (error) {
-      view = null;
-      alert.textContent = message(error);
-    }
-  };
+  const showSelection = () => view?.show(model.get("selection") ?? null);
   /** @param {import("./spec").Selection | null} selection */
   const onSelect = (selection) => {
     model.set("selection", selection);
     model.save_changes();
   };
+  const paint = () => {
+    waiting = false;
+    view?.stop();
+    view = null;
+    showError();
+    const { spec, arrays } = model.get("figure") ?? {};
+    if (!spec) return;
+    try {
+      const figure = { spec, arrays, bytes: model.get("buffer") };
+      view = paintFigure(place, figure, onSelect);
+      showSelection();
+    } catch (error) {
+      warning.textContent = message(error);
+    }
+  };
   // Figure and buffer change together but announce it one after the other.
   const repaint = () => {
-    if (!waiting) queueMicrotask(paint);
+    if (!waiting) queueMicrotask(() => waiting && paint());
     waiting = true;
   };
 
@@ -78,12 +77,10 @@ export function render({ model, el, signal }) {
   ];
   for (const [event, callback] of listeners) model.on(event, callback);
   const cleanUp = () => {
-    if (stop.signal.aborted) return;
-    stop.abort();
-    painting.abort();
+    waiting = false;
+    view?.stop();
     for (const [event, callback] of listeners) model.off(event, callback);
-    place.remove();
-    alert.remove();
+    el.replaceChildren();
   };
   signal?.addEventListener("abort", cleanUp);
   paint();
@@ -95,23 +92,18 @@ export function render({ model, el, signal }) {
  * @param {HTMLElement} root
  */
 export function mount(root) {
-  root.dataset.live = "true";
-  const still = root.querySelector(".factviz-static");
+  root.setAttribute("data-live", "true");
   try {
     const data = root.querySelector('script[type="application/json"]')?.textContent ?? "";
     const { spec, arrays, buffer } = JSON.parse(data);
-    const figure = { spec, arrays, bytes: decodeBase64(buffer) };
-    paintFigure(root, figure, { signal: new AbortController().signal });
-    still?.remove();
+    paintFigure(root, { spec, arrays, bytes: decodeBase64(buffer) });
+    root.querySelector(".factviz-static")?.remove();
   } catch (error) {
-    root.append(h("div", { class: "fv-error", role: "alert" }, message(error)));
+    root.append(alert(message(error)));
   }
 }
 
 export default { initialize, render };
 
-/** @type {NodeListOf<HTMLElement>} */
-const waiting = document.querySelectorAll(
-  '.factviz[data-bundle="__FACTVIZ_BUNDLE__"]:not([data-live])',
-);
-for (const root of waiting) mount(root);
+const selector = '.factviz[data-bundle="__FACTVIZ_BUNDLE__"]:not([data-live])';
+for (const root of document.querySelectorAll(selector)) mount(/** @type {HTMLElement} */ (root));

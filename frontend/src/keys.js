@@ -1,66 +1,64 @@
 /** Which keys are the figure's and which the notebook's. */
+import { on } from "./dom.js";
+import { clamp } from "./numbers.js";
 
 /**
  * Ctrl, Meta, Alt and Shift+Enter belong to the notebook (save, run, …), wherever the focus is.
  * @param {KeyboardEvent} event
  */
-export function isNotebooks(event) {
-  const { key, ctrlKey, metaKey, altKey, shiftKey } = event;
-  return ctrlKey || metaKey || altKey || (shiftKey && key === "Enter");
-}
+export const isNotebooks = ({ key, ctrlKey, metaKey, altKey, shiftKey }) =>
+  ctrlKey || metaKey || altKey || (shiftKey && key === "Enter");
 
 /**
  * Keeps unmodified keys inside the figure: JupyterLab would take "j", "Enter" or an arrow as a
  * command. Escape first calls `clear`; when there was nothing to clear it leaves the figure and goes
  * on to the notebook.
  * @param {HTMLElement} root
- * @param {AbortSignal} signal
  * @param {() => boolean} clear whether something was cleared
  */
-export function keepKeys(root, signal, clear) {
-  const onKey = (/** @type {KeyboardEvent} */ event) => {
+export function keepKeys(root, clear) {
+  on(root, "keydown", (/** @type {KeyboardEvent} */ event) => {
     if (isNotebooks(event)) return;
-    if (event.key === "Escape" && !clear()) {
-      if (event.target instanceof HTMLElement || event.target instanceof SVGElement) {
-        event.target.blur();
-      }
-      return;
-    }
-    event.stopPropagation();
-  };
-  root.addEventListener("keydown", onKey, { signal });
+    const at = /** @type {HTMLElement} */ (event.target);
+    if (event.key !== "Escape" || clear()) event.stopPropagation();
+    else at.blur();
+  });
 }
 
 /**
- * The place in a list of `count` that an arrow key leads to, or null for other keys.
+ * How far an arrow key leads, in steps down and steps to the right; undefined for other keys.
+ * @param {KeyboardEvent} event
+ * @returns {[number, number] | undefined}
+ */
+export function move(event) {
+  if (isNotebooks(event)) return undefined;
+  /** @type {Record<string, [number, number]>} */
+  const moves = {
+    ArrowLeft: [0, -1],
+    ArrowRight: [0, 1],
+    ArrowUp: [-1, 0],
+    ArrowDown: [1, 0],
+    Home: [0, -1e9],
+    End: [0, 1e9],
+    PageUp: [-10, 0],
+    PageDown: [10, 0],
+  };
+  return moves[event.key];
+}
+
+/**
+ * Where an arrow key leads in a list, either way; undefined for other keys.
  * @param {KeyboardEvent} event
  * @param {number} at
  * @param {number} count
- * @returns {number | null}
  */
-export function step(event, at, count) {
-  if (isNotebooks(event)) return null;
-  const last = count - 1;
-  switch (event.key) {
-    case "ArrowDown":
-    case "ArrowRight":
-      return Math.min(at + 1, last);
-    case "ArrowUp":
-    case "ArrowLeft":
-      return Math.max(at - 1, 0);
-    case "Home":
-      return 0;
-    case "End":
-      return last;
-    default:
-      return null;
-  }
+export function along(event, at, count) {
+  const step = move(event);
+  return step && clamp(at + step[0] + step[1], 0, count - 1);
 }
 
 /**
  * Whether a key press chooses what is focused.
  * @param {KeyboardEvent} event
  */
-export function isChoice(event) {
-  return !isNotebooks(event) && (event.key === "Enter" || event.key === " ");
-}
+export const isChoice = (event) => !isNotebooks(event) && /^( |Enter)$/.test(event.key);

@@ -1,21 +1,27 @@
 /** Numbers: how they are written, summed, ordered and coloured. */
-import { format } from "d3-format";
+
+export const { isFinite: finite, isNaN: missing } = Number;
+
+const MINUS = "\u2212";
+
+/** @param {number} value @param {number} low @param {number} high */
+export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 
 /**
- * A formatter with a true minus and enough digits for values of this size.
+ * A formatter with a true minus and enough digits for values of this size. What rounds to zero has
+ * no sign, because the shown digits have none.
  * @param {number} limit the largest |value| shown
- * @param {string} [sign] "+" to sign positive numbers too
  * @returns {(value: number) => string}
  */
-export function formatter(limit, sign = "+") {
-  const digits = 2 - Math.floor(Math.log10(limit > 0 && Number.isFinite(limit) ? limit : 1));
-  const tiny = digits > 7 || digits < -6;
-  const write = format(sign + (tiny ? ".2e" : `,.${Math.min(Math.max(digits, 0), 7)}f`));
+export function formatter(limit) {
+  const size = limit > 0 ? Math.floor(Math.log10(limit)) : 0;
+  const digits = clamp(2 - size, size < 2 ? 2 : 0, 7);
   return (value) => {
-    if (!Number.isFinite(value)) return Number.isNaN(value) ? "n/a" : write(value);
-    const text = write(value);
-    // "+0.00" and "−0.00" claim a sign that the shown digits do not have.
-    return /[1-9]/.test(text) ? text : text.replace(/^[+\u2212]/, "");
+    if (missing(value)) return "no value";
+    const far = Math.abs(size) > 5;
+    const text = far ? Math.abs(value).toExponential(2) : Math.abs(value).toFixed(digits);
+    const sign = /[1-9I]/.test(text) ? (value < 0 ? MINUS : "+") : "";
+    return sign + text.replace("-", MINUS);
   };
 }
 
@@ -23,81 +29,79 @@ export function formatter(limit, sign = "+") {
  * A round number, as ticks are: without digits that say nothing, with a true minus.
  * @param {number} value
  */
-export function brief(value) {
-  return String(Number(value.toPrecision(6))).replace("-", "\u2212");
-}
-
-/** A fraction as a percentage. */
-export const percent = format(".0%");
+export const brief = (value) => String(Number(value.toPrecision(6))).replace("-", MINUS);
 
 /**
- * Row and column sums of a matrix; NaN is padding and counts as nothing, but a sum of nothing but
- * NaN is NaN.
+ * A matrix with one more column, its row sums, and one more row, its column sums. NaN is padding and
+ * counts as nothing, but a sum of nothing but NaN is NaN.
  * @param {ArrayLike<number>} values row-major
  * @param {number} nRows
  * @param {number} nColumns
- * @returns {{rows: Float64Array, columns: Float64Array, total: number}}
+ * @returns {Float64Array} row-major
  */
-export function totals(values, nRows, nColumns) {
-  const rows = new Float64Array(nRows).fill(NaN);
-  const columns = new Float64Array(nColumns).fill(NaN);
-  let total = NaN;
-  for (let r = 0; r < nRows; r++) {
-    for (let c = 0; c < nColumns; c++) {
-      const value = values[r * nColumns + c];
-      if (Number.isNaN(value)) continue;
-      rows[r] = (rows[r] || 0) + value;
-      columns[c] = (columns[c] || 0) + value;
-      total = (total || 0) + value;
+export function withSums(values, nRows, nColumns) {
+  const width = nColumns + 1;
+  const table = new Float64Array((nRows + 1) * width).fill(NaN);
+  for (let i = 0; i < nRows * nColumns; i++) {
+    if (missing(values[i])) continue;
+    const c = i % nColumns;
+    const row = ((i - c) / nColumns) * width;
+    const sums = nRows * width;
+    for (const at of [row + c, row + nColumns, sums + c, sums + nColumns]) {
+      table[at] = (table[at] || 0) + values[i];
     }
   }
-  return { rows, columns, total };
+  return table;
+}
+
+/**
+ * Round numbers from `low` to `high`, about `count` of them.
+ * @param {number} low
+ * @param {number} high
+ * @param {number} count
+ * @returns {number[]}
+ */
+export function ticks(low, high, count) {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5].find((nice) => nice * power >= rough) ?? 10);
+  // 0.3 / 0.1 is a little less than 3.
+  const first = Math.ceil(low / step - 1e-9);
+  const length = Math.floor(high / step + 1e-9) - first + 1;
+  return Array.from({ length }, (_, k) => (first + k) * step);
 }
 
 /**
  * The largest finite |value|, 0 when there is none.
- * @param {ArrayLike<number>} values
+ * @param {Iterable<number>} values
  */
 export function largest(values) {
-  let result = 0;
-  for (let i = 0; i < values.length; i++) {
-    const size = Math.abs(values[i]);
-    if (size > result && size < Infinity) result = size;
-  }
-  return result;
+  let most = 0;
+  for (const value of values) if (finite(value)) most = Math.max(most, Math.abs(value));
+  return most;
 }
 
 /**
- * Row numbers in the order they are shown. By contribution: |row total|, NaN last, ties as they were.
- * @param {ArrayLike<number>} rowTotals
- * @param {"contribution" | "layer"} order
- * @param {number | null} top how many, null for all
+ * Row numbers in the order they are shown. By contribution: |row sum|, NaN last, ties as they were.
+ * By layer, the same strongest rows are kept, and only their order differs.
+ * @param {number[]} sums
+ * @param {boolean} byLayer
+ * @param {number} top how many
  * @returns {number[]}
  */
-export function orderRows(rowTotals, order, top) {
-  const rows = Array.from(rowTotals, (_, row) => row);
-  const size = (/** @type {number} */ row) => Math.abs(rowTotals[row]);
-  const bySize = [...rows].sort((a, b) => {
-    if (Number.isNaN(size(a)) || Number.isNaN(size(b))) {
-      return Number(Number.isNaN(size(a))) - Number(Number.isNaN(size(b)));
-    }
-    return size(b) - size(a);
-  });
-  const kept = top === null ? bySize : bySize.slice(0, top);
-  // By layer, the strongest rows are kept as well, and only their order differs.
-  return order === "layer" ? kept.sort((a, b) => a - b) : kept;
+export function orderRows(sums, byLayer, top) {
+  const sizes = sums.map((sum) => (missing(sum) ? -1 : Math.abs(sum)));
+  const rows = sizes.map((_, row) => row).sort((a, b) => sizes[b] - sizes[a]);
+  const kept = rows.slice(0, top);
+  return byLayer ? kept.sort((a, b) => a - b) : kept;
 }
 
 /**
- * The hue of a sign, as opaque CSS colour.
- * @param {number} value
- * @param {import("./spec").Colours} colours
+ * A colour of the figure as CSS. Numbers only: a saved file may hold anything.
+ * @param {import("./spec").Rgb} rgb
  * @param {number} [opacity]
  */
-export function hue(value, colours, opacity = 1) {
-  const [r, g, b] = value < 0 ? colours.negative : colours.positive;
-  return `rgba(${r},${g},${b},${Math.round(opacity * 1000) / 1000})`;
-}
+export const css = (rgb, opacity = 1) => `rgba(${rgb.map(Number).join()},${opacity.toFixed(3)})`;
 
 /**
  * Sign hue times opacity over whatever the theme's background is; zero is that background.
@@ -105,7 +109,7 @@ export function hue(value, colours, opacity = 1) {
  * @param {number} limit the |value| of full opacity
  * @param {import("./spec").Colours} colours
  */
-export function cellColour(value, limit, colours) {
+export function cellColour(value, limit, { positive, negative, max_opacity }) {
   const share = limit > 0 ? Math.min(1, Math.abs(value) / limit) : 0;
-  return hue(value, colours, colours.max_opacity * (share || 0));
+  return css(value < 0 ? negative : positive, max_opacity * (share || 0));
 }

@@ -92,21 +92,17 @@ export interface Selection {
   key: Key | null;
 }
 
-/** A decoded array: `values` in row-major order. */
-export interface Numbers {
-  values: Float32Array | Int32Array;
-  shape: number[];
-}
 /** What a painter gets beside its panel. */
 export interface Context {
   colours: Colours;
-  read: (ref: Ref) => Numbers;
+  /** The numbers of an array in row-major order. */
+  read: (ref: Ref | null | undefined) => Float32Array | Int32Array;
   tip: Tip;
-  signal: AbortSignal;
   select: (row: number | null) => void;
 }
 export interface Tip {
-  show: (anchor: Element, lines: (string | Node)[]) => void;
+  /** Text in lines; the first is set in bold. */
+  show: (anchor: Element, text: string) => void;
   hide: () => void;
 }
 /** What a painter gives back. */

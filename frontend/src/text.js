@@ -1,23 +1,18 @@
 /** Untrusted text: shown as it is, with what cannot be seen made visible. */
 
 /**
- * Characters that draw nothing, or that change how their neighbours are drawn: controls, soft hyphen,
- * no-break and zero-width spaces, bidirectional controls, separators, lone surrogates. The zero-width
- * joiners stay: emoji and several scripts need them.
+ * Characters that draw nothing, or that change how their neighbours are drawn: controls, formats
+ * (bidirectional, zero-width, soft hyphen, tags), separators, no-break space, lone surrogates. The
+ * zero-width joiners stay: emoji and several scripts need them.
  */
-const UNSEEN =
-  /[\0-\x1f\x7f-\xa0\xad\u061c\u200b\u200e\u200f\u2028-\u202f\u2060-\u2069\ufeff\ufff9-\ufffb]|\p{Surrogate}/gu;
+const UNSEEN = /(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}\xa0]/gu;
 
-/**
- * @param {string} char
- * @returns {string}
- */
+/** @param {string} char */
 function picture(char) {
-  const code = char.charCodeAt(0);
-  if (char === "\n") return "\u23ce";
-  if (char === "\t") return "\u21e5";
+  const code = char.codePointAt(0) ?? 0;
+  const known = { "\n": "\u23ce", "\t": "\u21e5", "\x7f": "\u2421" }[char];
+  if (known) return known;
   if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  if (code === 0x7f) return "\u2421";
   return `\u2039U+${code.toString(16).toUpperCase().padStart(4, "0")}\u203a`;
 }
 
@@ -26,33 +21,36 @@ function picture(char) {
  * @param {unknown} text
  * @returns {string}
  */
-export function plain(text) {
-  return String(text ?? "").replace(UNSEEN, picture);
-}
+export const plain = (text) => String(text ?? "").replace(UNSEEN, picture);
 
 /**
  * A token, whose spaces matter: " Colosseum" becomes "·Colosseum".
  * @param {unknown} text
  * @returns {string}
  */
-export function token(text) {
-  return plain(text).replaceAll(" ", "\u00b7") || "\u2205";
-}
+export const token = (text) => plain(text).replaceAll(" ", "\xb7") || "\u2205";
+
+/** A written number with its unit; "no value" has none. @param {string} amount @param {string} [unit] */
+export const withUnit = (amount, unit) =>
+  unit && /\d/.test(amount) ? `${amount} ${plain(unit)}` : amount;
 
 /**
- * The rough width of a text in units of the font size; wide for CJK and emoji. Only for layout: what
- * does not fit is cut by the style sheet and whole in the tooltip.
+ * What `<bdi>` is, for places that hold text only.
  * @param {string} text
+ */
+export const isolate = (text) => `\u2068${text}\u2069`;
+
+/**
+ * The rough width of the longest text in units of the font size. Only for layout: what does not fit
+ * is cut by the style sheet and whole in the tooltip.
+ * @param {string[]} texts
  * @returns {number}
  */
-export function roughWidth(text) {
-  let width = 0;
-  for (const char of text) {
-    const code = char.codePointAt(0) ?? 0;
-    if (code > 0x1100) width += 1;
-    else if (/[iIjl.,:;'|!·]/.test(char)) width += 0.3;
-    else if (/[mwMWA-Z<>]/.test(char)) width += 0.75;
-    else width += 0.56;
-  }
-  return width;
+export function roughWidth(texts) {
+  /** @param {string} char */
+  const width = (char) => {
+    if (char > "\u10ff") return 1;
+    return /[A-Zmw<>%]/.test(char) ? 0.75 : /[ijl.,:;'|!\xb7]/.test(char) ? 0.3 : 0.57;
+  };
+  return Math.max(0, ...texts.map((text) => [...text].reduce((sum, c) => sum + width(c), 0)));
 }

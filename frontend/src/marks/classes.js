@@ -1,19 +1,17 @@
 /** Classes are told apart by letter and shape; hue only helps. */
 import { bdi, h, svg } from "../dom.js";
+import { css } from "../numbers.js";
 import { plain } from "../text.js";
 
-/** Circle, square, diamond; everything else is a triangle. Paths around 0, 0 of about equal area. */
-const SHAPES = new Map([
-  ["S", "M0-6.2A6.2 6.2 0 1 1 0 6.2A6.2 6.2 0 1 1 0-6.2Z"],
-  ["R", "M-5.6-5.6H5.6V5.6H-5.6Z"],
-  ["M", "M0-7.8L7.8 0L0 7.8L-7.8 0Z"],
-]);
-const TRIANGLE = "M0-8L8 6H-8Z";
-const LETTERS = new Map([
-  ["subject", "S"],
-  ["relation", "R"],
-  ["mixed", "M"],
-]);
+/**
+ * Circle, square, diamond; everything else is a triangle. Paths around 0, 0 of about equal area.
+ * @type {Record<string, string>}
+ */
+const SHAPES = {
+  S: "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6Z",
+  R: "M-5.6-5.6H5.6V5.6H-5.6Z",
+  M: "M0-7.8L7.8 0L0 7.8L-7.8 0Z",
+};
 
 /**
  * S, R and M for the three classes; a small letter for any other.
@@ -22,31 +20,36 @@ const LETTERS = new Map([
  */
 export function classLetter(name) {
   if (!name) return "";
-  const key = LETTERS.get(name) ?? name;
-  return SHAPES.has(key) ? key : plain([...name][0]).toLowerCase();
+  if (/^(S|R|M|subject|relation|mixed)$/.test(name)) return name[0].toUpperCase();
+  return plain([...name][0]).toLowerCase();
 }
 
 /**
- * The hue of a class: the two signs' hues for S and R, the text's colour for the rest.
+ * The sign of a class: its shape, with its letter inside; a plain circle where there are no classes. S and R have the hues of the two signs, the
+ * rest the text's colour.
  * @param {string} letter
  * @param {import("../spec").Colours} colours
+ * @returns {SVGElement[]}
  */
-export function classColour(letter, colours) {
-  const rgb = { S: colours.positive, R: colours.negative }[letter];
-  return rgb ? `rgb(${rgb.join()})` : "currentColor";
+export function classMark(letter, { positive, negative }) {
+  const hue = { S: positive, R: negative }[letter];
+  const style = hue && `color:${css(hue)}`;
+  const shape = SHAPES[letter || "S"];
+  return [
+    svg(shape ? "path.shape" : "path.shape.other", { d: shape ?? "M0-8L8 6H-8Z", style }),
+    svg("text.letter", { y: shape ? 0 : 1.5 }, letter),
+  ];
 }
 
 /**
- * The sign of a class: its shape, with its letter inside.
- * @param {string} letter
- * @param {string} colour
- * @returns {SVGElement[]}
+ * A legend's entries: a sign, a letter and a name each.
+ * @param {[Element | undefined, string, string][]} entries
  */
-export function classMark(letter, colour) {
-  const shape = svg("path", { d: SHAPES.get(letter) ?? TRIANGLE, class: "fv-shape" });
-  shape.style.color = colour;
-  const baseline = SHAPES.has(letter) ? 3 : 4.4;
-  return [shape, svg("text", { class: "fv-letter", y: baseline }, letter)];
+export function keyList(entries) {
+  const items = entries.map(([icon, letter, name]) =>
+    h("li", {}, icon, letter && h("b", {}, bdi(letter)), bdi(name)),
+  );
+  return h("ul.classes", {}, ...items);
 }
 
 /**
@@ -55,12 +58,16 @@ export function classMark(letter, colour) {
  * @param {import("../spec").Colours} [colours] where points are drawn, shapes are shown too
  */
 export function classList(classes, colours) {
-  const names = [...new Set(classes)].filter((name) => name !== null && name !== "");
-  const items = names.map((name) => {
-    const letter = classLetter(name);
-    const icon = svg("svg", { class: "fv-icon", viewBox: "-10 -10 20 20", "aria-hidden": "true" });
-    if (colours) icon.append(...classMark(letter, classColour(letter, colours)));
-    return h("li", {}, colours ? icon : h("b", {}, bdi(letter)), " ", bdi(plain(name)));
-  });
-  return h("ul", { class: "fv-classes" }, ...items);
+  const names = [...new Set(classes)].filter(Boolean);
+  return keyList(
+    names.map((name) => {
+      const letter = classLetter(name);
+      if (!colours) return [undefined, letter, plain(name)];
+      return [
+        svg("svg.icon", { viewBox: "-10 -10 20 20" }, ...classMark(letter, colours)),
+        "",
+        plain(name),
+      ];
+    }),
+  );
 }

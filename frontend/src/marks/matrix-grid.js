@@ -2,20 +2,19 @@
  * The grid of a matrix: an ARIA grid with one tab stop. Only rows and columns in sight have elements,
  * so 512 tokens × 144 heads scroll as easily as 12 × 20.
  */
-import { bdi, h } from "../dom.js";
-import { isChoice, isNotebooks } from "../keys.js";
-import { cellColour } from "../numbers.js";
-import { plain, token } from "../text.js";
-import { geometry, groupRuns, inSight } from "./matrix-layout.js";
+import { bdi, fontSize, h, on } from "../dom.js";
+import { isChoice, move } from "../keys.js";
+import { cellColour, clamp, missing } from "../numbers.js";
+import { isolate, plain, token, withUnit } from "../text.js";
+import { geometry, groupOf, inSight } from "./matrix-layout.js";
 
 /** With more rows than this the grid scrolls downwards as well. */
 const TALL = 32;
 
 /**
  * @typedef {object} Page
- * @property {ArrayLike<number>} values row-major [row, column]
- * @property {{rows: Float64Array, columns: Float64Array, total: number}} sums
- * @property {number} limit
+ * @property {Float64Array} table row-major [row, column], with sums as last row and last column
+ * @property {number} limit the |value| of full opacity
  * @property {(value: number) => string} write
  * @property {number[]} shown row numbers in display order
  */
@@ -25,310 +24,214 @@ const TALL = 32;
  * @param {import("../spec").Context} context
  * @param {(row: number) => void} onChoose
  */
-export function makeGrid(panel, context, onChoose) {
-  const nColumns = panel.columns.labels.length;
-  const withTotals = panel.totals ?? true;
-  const nStops = nColumns + (withTotals ? 1 : 0);
-  const columnTexts = panel.columns.labels.map(token);
-  const rowTexts = panel.rows.labels.map(plain);
-  const groups = groupRuns(panel.columns.groups ?? [], nColumns);
-  const unit = plain(panel.unit);
-  const everyRow = `all ${rowTexts.length}`;
+export function makeGrid({ title, unit, rows, columns, totals = true }, { colours }, onChoose) {
+  const n = columns.labels.length;
+  const last = totals ? n : n - 1;
+  const tokens = columns.labels.map(token);
+  const nRows = rows.labels.length;
+  const names = [...rows.labels.map(plain), `all ${nRows}`];
+  const groups = groupOf(columns);
+  const kind = plain(rows.title);
 
-  const brackets = h("div", { class: "fv-brackets", "aria-hidden": "true" });
-  const heads = h("div", { class: "fv-row fv-heads", role: "row", "aria-rowindex": 1 });
-  const body = h("div", { class: "fv-body", role: "rowgroup" });
-  const foot = h("div", { class: "fv-foot", role: "rowgroup" });
-  const grid = h(
-    "div",
-    { class: "fv-grid", role: "grid", "aria-label": plain(panel.title) || "matrix" },
-    h("div", { class: "fv-top", role: "rowgroup" }, brackets, heads),
-    body,
-    foot,
-  );
-  const node = h("div", { class: "fv-scroll" }, grid);
+  const heads = h(".row.heads", { role: "row", row: 1 });
+  const body = h(".body", { role: "rowgroup" });
+  const foot = h(".foot", { role: "rowgroup" });
+  const top = h(".top", { role: "rowgroup" }, heads);
+  const grid = h(".grid", { role: "grid", label: plain(title) }, top, body, foot);
+  const node = h(".scroll", {}, grid);
 
   /** @type {Page} */
   let page;
   /** @type {import("./matrix-layout.js").Geometry} */
   let size;
-  /** @type {number | null} */
-  let chosen = null;
+  let chosen = /** @type {number | null} */ (null);
   let active = { i: 0, c: 0 };
   let painted = "";
 
-  const isSum = (/** @type {number} */ i) => i === page.shown.length;
-  const nRows = () => page.shown.length + (withTotals ? 1 : 0);
+  /** The row at a place on the screen; below the shown ones stand the sums. @param {number} i */
+  const rowAt = (i) => page.shown[i] ?? nRows;
 
-  /** @param {number} i @param {number} c */
-  function valueAt(i, c) {
-    if (isSum(i)) return c === nColumns ? page.sums.total : page.sums.columns[c];
-    const row = page.shown[i];
-    return c === nColumns ? page.sums.rows[row] : page.values[row * nColumns + c];
+  /** @param {number} i */
+  function choose(i) {
+    if (i < page.shown.length) onChoose(page.shown[i]);
   }
-
-  /** @param {number} value */
-  const amount = (value) =>
-    Number.isNaN(value) ? "no value" : `${page.write(value)}${unit && ` ${unit}`}`;
 
   /** @param {number} c */
-  const place = (c) => (groups.of[c] ? ` (${plain(groups.of[c])})` : "");
+  const place = (c) => groups[c] && ` (${groups[c]})`;
+  /** @param {number} c */
+  const where = (c) => (c === n ? "total" : `${isolate(tokens[c])}\nposition ${c}${place(c)}`);
 
-  /**
-   * What a screen reader says at a cell.
-   * @param {number} i @param {number} c
-   */
-  function spoken(i, c) {
-    const title = plain(panel.rows.title);
-    const who = isSum(i) ? `${everyRow} ${title}s` : rowTexts[page.shown[i]];
-    const value = amount(valueAt(i, c));
-    if (c === nColumns) return `${who}, total: ${value}`;
-    const verb = title === "head" ? `read${isSum(i) ? "" : "s"}` : "at";
-    return `${who} ${verb} "${plain(panel.columns.labels[c])}"${place(c)}: ${value}`;
+  /** What is read aloud at a cell. @param {number} row @param {number} c */
+  function spoken(row, c) {
+    if (c === n) return `${names[row]}, total`;
+    const verb = kind === "head" && row < nRows ? "reads" : "at";
+    return `${names[row]} ${verb} "${plain(columns.labels[c])}"${place(c)}`;
   }
 
-  /** @param {number} i @param {number} c */
+  /** @param {number} i place of the row @param {number} c column, n for the sums */
   function makeCell(i, c) {
-    const value = valueAt(i, c);
-    const total = isSum(i) || c === nColumns;
-    const text = Number.isNaN(value) ? "" : page.write(value);
-    const loud = total || Math.abs(value) >= 0.05 * page.limit;
-    const cell = h("div", {
-      class: `fv-cell${c === nColumns ? " fv-sum" : ""}${Number.isNaN(value) ? " fv-none" : ""}`,
+    const row = rowAt(i);
+    const value = page.table[row * (n + 1) + c];
+    const written = page.write(value);
+    const amount = withUnit(written, unit);
+    const text = (size.numbers || c === n) && !missing(value) && written;
+    const loud = Math.abs(value) >= 0.05 * page.limit;
+    const style = `background-color:${cellColour(value, page.limit, colours)}`;
+    const attributes = {
       role: "gridcell",
       tabindex: -1,
-      "aria-colindex": c + 2,
-      "aria-label": spoken(i, c),
-      "data-i": i,
-      "data-c": c,
-    });
-    if (!total) {
-      const tile = h("span", { class: "fv-tile" }, size.numbers && loud ? text : "");
-      tile.style.backgroundColor = cellColour(value, page.limit, context.colours);
-      cell.append(tile);
-    } else if (c === nColumns || size.numbers || size.cell >= 2.8 * fontSize()) cell.append(text);
-    return cell;
+      col: c + 2,
+      label: `${spoken(row, c)}: ${amount}`,
+      tip: `${isolate(names[row])} \u2190 ${where(c)}\n${amount}`,
+    };
+    if (c === n) return h(".cell.sum", attributes, text);
+    if (row === nRows) return h(".cell", attributes, text);
+    const tile = h(missing(value) ? "span.tile.none" : "span.tile", { style }, loud && text);
+    return h(".cell", attributes, tile);
+  }
+
+  /**
+   * A row: its label, its columns in sight, its total.
+   * @param {Element} row @param {Element} head @param {(c: number) => Element} cell
+   * @param {number} from @param {number} to
+   */
+  function fill(row, head, cell, from, to) {
+    const strip = h(".strip");
+    for (let c = from; c < to; c++) strip.append(cell(c));
+    row.replaceChildren(head, strip);
+    if (totals) row.append(cell(n));
+    return row;
   }
 
   /** @param {number} i @param {number} from @param {number} to */
   function makeRow(i, from, to) {
-    const row = isSum(i) ? null : page.shown[i];
-    const head = h(
-      "div",
-      { class: "fv-rowhead", role: "rowheader", "aria-colindex": 1, "data-i": i },
-      bdi(row === null ? everyRow : rowTexts[row]),
-    );
-    const cells = [];
-    for (let c = from; c < to; c++) cells.push(makeCell(i, c));
-    pad(cells, from, to);
-    if (withTotals) cells.push(makeCell(i, nColumns));
-    const attributes = { class: "fv-row", role: "row", "aria-rowindex": i + 2 };
-    const line = h("div", attributes, head, ...cells);
-    if (row !== null) line.dataset.row = String(row);
-    return line;
+    const row = rowAt(i);
+    const line = h(".row", {
+      role: "row",
+      row: i + 2,
+      "data-row": row < nRows ? row : null,
+    });
+    const attributes = { role: "rowheader", col: 1 };
+    const head = h(".rowhead", attributes, bdi(names[row]));
+    return fill(line, head, (c) => makeCell(i, c), from, to);
   }
 
-  /** Room for the columns out of sight. @param {HTMLElement[]} cells @param {number} from @param {number} to */
-  function pad(cells, from, to) {
-    if (!cells.length) return;
-    if (from) cells[0].style.marginInlineStart = `${from * size.cell}px`;
-    if (to < nColumns)
-      cells[cells.length - 1].style.marginInlineEnd = `${(nColumns - to) * size.cell}px`;
+  /** A bracket over the columns of one group, from the first one in sight. @param {number} c */
+  function bracket(c) {
+    let stop = c + 1;
+    while (stop < n && groups[stop] === groups[c]) stop++;
+    const style = `width:${(stop - c) * size.cell - 4}px`;
+    return h(".bracket", { style, "aria-hidden": "true" }, bdi(groups[c]));
   }
 
   /** @param {number} from @param {number} to */
   function paintHeads(from, to) {
-    const cells = [];
-    for (let c = from; c < to; c++) {
-      const label = `${plain(panel.columns.labels[c])}, position ${c}${place(c)}`;
-      const attributes = { class: "fv-token", role: "columnheader", "aria-colindex": c + 2 };
-      cells.push(
-        h("div", { ...attributes, "aria-label": label, "data-c": c }, bdi(columnTexts[c])),
-      );
-    }
-    pad(cells, from, to);
-    const title = { class: "fv-rowhead", role: "columnheader", "aria-colindex": 1 };
-    heads.replaceChildren(h("div", title, plain(panel.rows.title)), ...cells);
-    if (withTotals) {
-      const sum = { class: "fv-token fv-sum", role: "columnheader", "aria-colindex": nColumns + 2 };
-      heads.append(h("div", sum, "total"));
-    }
-  }
-
-  function paintBrackets() {
-    brackets.replaceChildren(
-      ...groups.runs.map(({ name, start, stop }) => {
-        const run = h(
-          "div",
-          { class: "fv-bracket", title: plain(name) },
-          h("span", {}, bdi(plain(name))),
-        );
-        run.style.left = `${size.label + start * size.cell + 2}px`;
-        run.style.width = `${(stop - start) * size.cell - 4}px`;
-        return run;
-      }),
-    );
-    brackets.hidden = !groups.runs.length;
+    const role = "columnheader";
+    /** @param {number} c */
+    const makeHead = (c) => {
+      const index = { role, col: c + 2 };
+      if (c === n) return h(".token.sum", index, "total");
+      const opens = groups[c] && (c === from || groups[c] !== groups[c - 1]);
+      const attributes = { ...index, tip: where(c) };
+      return h(".token", attributes, opens && bracket(c), bdi(tokens[c]));
+    };
+    fill(heads, h(".rowhead", { role, col: 1 }, kind), makeHead, from, to);
   }
 
   /** Makes the elements in sight, unless they are there already. @param {boolean} [anew] */
-  function paint(anew = false) {
-    const width = node.clientWidth || 900;
-    const [c0, c1] = inSight(node.scrollLeft, width, size.cell, nColumns);
+  function paint(anew) {
     const count = page.shown.length;
-    const tall = count > TALL;
-    const height = node.clientHeight || 600;
-    const [r0, r1] = tall ? inSight(node.scrollTop, height, size.row, count) : [0, count];
+    const [c0, c1] = inSight(node.scrollLeft, node.clientWidth || 900, size.cell, n);
+    const [r0, r1] =
+      count > TALL
+        ? inSight(node.scrollTop, node.clientHeight || 600, size.row, count)
+        : [0, count];
     const key = [c0, c1, r0, r1].join();
     if (!anew && key === painted) return;
     painted = key;
-    const focused = hasFocus();
-    const rows = [];
-    for (let i = r0; i < r1; i++) rows.push(makeRow(i, c0, c1));
-    body.style.paddingBlock = `${r0 * size.row}px ${(count - r1) * size.row}px`;
+    const focused = node.matches(":focus-within");
+    const made = [];
+    for (let i = r0; i < r1; i++) made.push(makeRow(i, c0, c1));
+    const { cell, row } = size;
+    const [from, to, above, below] = [c0 * cell, (n - c1) * cell, r0 * row, (count - r1) * row];
+    setSizes({ from, to, above, below });
     paintHeads(c0, c1);
-    body.replaceChildren(...rows);
-    foot.replaceChildren(...(withTotals ? [makeRow(count, c0, c1)] : []));
+    body.replaceChildren(...made);
+    foot.replaceChildren(...(totals ? [makeRow(count, c0, c1)] : []));
     markChosen();
     markActive(focused);
   }
 
-  function hasFocus() {
-    const root = /** @type {Document | ShadowRoot} */ (node.getRootNode());
-    return Boolean(root.activeElement && node.contains(root.activeElement));
+  /** For the style sheet, in pixels. @param {Record<string, number>} sizes */
+  function setSizes(sizes) {
+    for (const [name, pixels] of Object.entries(sizes)) {
+      grid.style.setProperty(`--fv-${name}`, `${pixels}px`);
+    }
   }
 
   function markChosen() {
-    for (const row of /** @type {NodeListOf<HTMLElement>} */ (body.querySelectorAll(".fv-row"))) {
-      const is = chosen !== null && row.dataset.row === String(chosen);
+    for (const row of body.children) {
+      const is = row.getAttribute("data-row") === String(chosen);
       row.classList.toggle("fv-chosen", is);
       row.setAttribute("aria-selected", String(is));
     }
   }
 
-  /**
-   * The active cell is the one tab stop; when it is out of sight, the box is.
-   * @param {boolean} focus
-   */
+  /** The active cell is the one tab stop; when it is out of sight, the box is. @param {boolean} focus */
   function markActive(focus) {
-    const cell = cellAt(active.i, active.c);
-    for (const old of grid.querySelectorAll('[tabindex="0"]')) old.setAttribute("tabindex", "-1");
+    grid.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
+    const cell = grid.querySelector(
+      `[aria-rowindex="${active.i + 2}"] [aria-colindex="${active.c + 2}"]`,
+    );
     node.tabIndex = cell ? -1 : 0;
     cell?.setAttribute("tabindex", "0");
-    if (focus) (cell ?? node).focus({ preventScroll: true });
-  }
-
-  /** @param {number} i @param {number} c @returns {HTMLElement | null} */
-  function cellAt(i, c) {
-    return grid.querySelector(`.fv-cell[data-i="${i}"][data-c="${c}"]`);
+    if (focus) /** @type {HTMLElement} */ (cell ?? node).focus({ preventScroll: true });
   }
 
   /** @param {number} i @param {number} c */
   function moveTo(i, c) {
     active = { i, c };
-    const left = c * size.cell;
-    const right = left + size.cell - (node.clientWidth - size.label - size.sum);
-    if (c < nColumns) node.scrollLeft = Math.max(Math.min(node.scrollLeft, left), right);
-    const above = i * size.row;
-    const below = above + size.row - (node.clientHeight - frameHeight());
-    if (i < page.shown.length) node.scrollTop = Math.max(Math.min(node.scrollTop, above), below);
+    const { cell, row, label, sum } = size;
+    const right = (c + 1) * cell - (node.clientWidth - label - sum);
+    const sticking = grid.offsetHeight - body.offsetHeight;
+    const below = (i + 1) * row - (node.clientHeight - sticking);
+    if (c < n) node.scrollLeft = clamp(node.scrollLeft, right, c * cell);
+    if (i < page.shown.length) node.scrollTop = clamp(node.scrollTop, below, i * row);
     paint();
     markActive(true);
   }
 
-  /** The height of what sticks to the top and bottom. */
-  const frameHeight = () => grid.offsetHeight - body.offsetHeight;
-  const fontSize = () => Number.parseFloat(getComputedStyle(node).fontSize) || 13;
-
-  /** @param {KeyboardEvent} event */
-  function onKey(event) {
-    if (isNotebooks(event)) return;
+  on(node, "keydown", (/** @type {KeyboardEvent} */ event) => {
+    const step = move(event);
     const { i, c } = active;
-    /** @type {Record<string, [number, number]>} */
-    const moves = {
-      ArrowLeft: [i, c - 1],
-      ArrowRight: [i, c + 1],
-      ArrowUp: [i - 1, c],
-      ArrowDown: [i + 1, c],
-      Home: [i, 0],
-      End: [i, nStops - 1],
-      PageUp: [i - 10, c],
-      PageDown: [i + 10, c],
-    };
-    const to = moves[event.key];
-    if (to) {
-      moveTo(Math.max(0, Math.min(to[0], nRows() - 1)), Math.max(0, Math.min(to[1], nStops - 1)));
-    } else if (isChoice(event) && i < page.shown.length) onChoose(page.shown[i]);
+    const end = page.shown.length;
+    if (step) moveTo(clamp(i + step[0], 0, totals ? end : end - 1), clamp(c + step[1], 0, last));
+    else if (isChoice(event)) choose(i);
     else return;
     event.preventDefault();
-  }
-
-  /**
-   * The place of an event: [display row, column], either −1 in the headers.
-   * @param {Event} event
-   * @returns {{element: HTMLElement, i: number, c: number} | null}
-   */
-  function locate(event) {
-    const element =
-      event.target instanceof Element ? event.target.closest("[data-i],[data-c]") : null;
-    if (!(element instanceof HTMLElement)) return null;
-    return { element, i: Number(element.dataset.i ?? -1), c: Number(element.dataset.c ?? -1) };
-  }
-
-  /** @param {Event} event */
-  function onClick(event) {
-    const at = locate(event);
-    if (!at || at.i < 0) return;
-    if (at.c >= 0) {
-      active = { i: at.i, c: at.c };
+  });
+  on(grid, "click", ({ target }) => {
+    const at = /** @type {Element} */ (target);
+    /** Rows and columns count from 1 and have headers. @param {string} kind */
+    const index = (kind) => Number(at.closest(`[${kind}]`)?.getAttribute(kind)) - 2;
+    const [i, c] = [index("aria-rowindex"), index("aria-colindex")];
+    if (i < 0) return;
+    if (c >= 0) {
+      active = { i, c };
       markActive(true);
     }
-    if (at.i < page.shown.length) onChoose(page.shown[at.i]);
-  }
-
-  /** @param {number} c */
-  function source(c) {
-    const group = groups.of[c] ? `, ${plain(groups.of[c])}` : "";
-    return `position ${c}${group}`;
-  }
-
-  /** @param {Event} event */
-  function onPoint(event) {
-    const at = locate(event);
-    for (const old of heads.querySelectorAll(".fv-at")) old.classList.remove("fv-at");
-    if (!at || at.c < 0) return context.tip.hide();
-    heads.querySelector(`[data-c="${at.c}"]`)?.classList.add("fv-at");
-    const i = at.i < 0 ? page.shown.length : at.i;
-    const who = isSum(i) ? `${everyRow} ${plain(panel.rows.title)}s` : rowTexts[page.shown[i]];
-    const first = h("span", {}, bdi(who));
-    if (at.c < nColumns) first.append(" \u2190 ", h("b", {}, bdi(columnTexts[at.c])));
-    const value = amount(valueAt(i, at.c));
-    context.tip.show(at.element, [
-      first,
-      at.c < nColumns ? source(at.c) : "total",
-      h("b", {}, value),
-    ]);
-  }
-
-  const { signal } = context;
-  node.addEventListener("scroll", () => paint(), { signal, passive: true });
-  node.addEventListener("keydown", onKey, { signal });
-  grid.addEventListener("click", onClick, { signal });
-  grid.addEventListener("pointerover", onPoint, { signal });
-  grid.addEventListener("focusin", onPoint, { signal });
-  grid.addEventListener("pointerleave", () => context.tip.hide(), { signal });
-  grid.addEventListener("focusout", () => context.tip.hide(), { signal });
+    choose(i);
+  });
+  on(node, "scroll", () => paint());
 
   function layout() {
-    size = geometry(node.clientWidth || 900, fontSize(), rowTexts, columnTexts, withTotals);
-    const width = size.label + size.cell * nColumns + size.sum;
-    for (const name of /** @type {const} */ (["label", "cell", "sum", "row", "head"])) {
-      grid.style.setProperty(`--fv-${name}`, `${size[name]}px`);
-    }
-    grid.style.width = `${width}px`;
+    const room = node.clientWidth || 900;
+    size = geometry(room, fontSize(node), names, tokens, totals);
+    const width = size.label + size.cell * n + size.sum;
+    const { label, cell, head } = size;
+    setSizes({ label, cell, head, width });
     grid.classList.toggle("fv-upright", size.upright);
-    node.classList.toggle("fv-wider", width > (node.clientWidth || 900));
-    paintBrackets();
+    node.classList.toggle("fv-wider", width > room);
     paint(true);
   }
 
@@ -338,10 +241,11 @@ export function makeGrid(panel, context, onChoose) {
     /** @param {Page} next */
     show(next) {
       page = next;
-      grid.setAttribute("aria-rowcount", String(next.shown.length + (withTotals ? 2 : 1)));
-      grid.setAttribute("aria-colcount", String(nStops + 1));
-      node.classList.toggle("fv-tall", next.shown.length > TALL);
-      active = { i: Math.min(active.i, next.shown.length - 1), c: active.c };
+      const count = page.shown.length;
+      grid.setAttribute("aria-rowcount", String(count + 2));
+      grid.setAttribute("aria-colcount", String(last + 2));
+      node.classList.toggle("fv-tall", count > TALL);
+      active.i = Math.min(active.i, count - 1);
       if (node.isConnected) layout();
     },
     /** @param {number | null} row */

@@ -1,27 +1,22 @@
 /** The matrix mark's arithmetic: groups of columns, sizes, and what of it is in sight. */
-import { roughWidth } from "../text.js";
+import { clamp } from "../numbers.js";
+import { plain, roughWidth } from "../text.js";
 
 /**
- * Runs of neighbouring columns with the same group: one bracket for each.
- * @param {{name: string, positions: number[]}[]} groups
- * @param {number} count
- * @returns {{of: string[], runs: {name: string, start: number, stop: number}[]}}
+ * The group of each column, "" for none; of two groups, the first.
+ * @param {import("../spec").MatrixPanel["columns"]} columns
+ * @returns {string[]}
  */
-export function groupRuns(groups, count) {
-  const of = Array(count).fill("");
-  for (const { name, positions } of groups) {
-    for (const position of positions) if (of[position] === "") of[position] = name;
+export function groupOf({ labels, groups }) {
+  const of = labels.map(() => "");
+  for (const { name, positions } of groups ?? []) {
+    for (const position of positions) of[position] ||= plain(name);
   }
-  const runs = [];
-  for (let start = 0, stop; start < count; start = stop) {
-    for (stop = start + 1; stop < count && of[stop] === of[start]; ) stop++;
-    if (of[start]) runs.push({ name: of[start], start, stop });
-  }
-  return { of, runs };
+  return of;
 }
 
 /**
- * @typedef {object} Geometry
+ * @typedef {object} Geometry all in pixels
  * @property {number} label width of the row labels
  * @property {number} cell width of a column
  * @property {number} sum width of the totals
@@ -32,8 +27,8 @@ export function groupRuns(groups, count) {
  */
 
 /**
- * Sizes in pixels. Columns share the room there is; when that is too little, they keep a usable
- * width and the matrix scrolls in its own box.
+ * Columns share the room there is; when that is too little, they keep a usable width and the matrix
+ * scrolls in its own box.
  * @param {number} width the room
  * @param {number} em the font size
  * @param {string[]} rowLabels
@@ -42,27 +37,22 @@ export function groupRuns(groups, count) {
  * @returns {Geometry}
  */
 export function geometry(width, em, rowLabels, columnLabels, withTotals) {
-  const longest = (/** @type {string[]} */ labels) =>
-    labels.reduce((most, label) => Math.max(most, roughWidth(label)), 0) * em;
-  const label = Math.min(
-    Math.max(longest(rowLabels) + 1.4 * em, 4.6 * em),
-    Math.min(12 * em, width / 3),
-  );
-  const sum = withTotals ? 4.6 * em : 0;
-  const room = Math.floor((width - label - sum - 1) / Math.max(columnLabels.length, 1));
-  const cell = room >= 1.8 * em ? Math.min(room, Math.round(5.4 * em)) : Math.round(2.2 * em);
-  const inside = cell - 0.5 * em;
-  const fitting = columnLabels.filter((text) => roughWidth(text) * em <= inside).length;
-  const most = longest(columnLabels);
-  const upright = most > 1.9 * inside || fitting < 0.7 * columnLabels.length;
-  const lines = most > inside ? 2 : 1;
-  const head = upright ? Math.min(most + 0.9 * em, 9 * em) : (lines * 1.3 + 0.4) * em;
+  const label = clamp((roughWidth(rowLabels) + 1.4) * em, 4.6 * em, Math.min(12 * em, width / 3));
+  const sum = withTotals ? 4.8 * em : 0;
+  const room = Math.floor((width - label - sum - 1) / columnLabels.length);
+  const cell = room < 1.8 * em ? 2.2 * em : Math.min(room, 6.2 * em);
+  const inside = cell / em - 0.5;
+  const most = roughWidth(columnLabels);
+  const wide = columnLabels.filter((text) => roughWidth([text]) > inside).length;
+  // Up to three in ten labels may take two lines; else all are turned.
+  const upright = most > 1.8 * inside || wide > 0.3 * columnLabels.length;
+  const head = upright ? Math.min(most + 1, 9) : wide ? 3 : 1.7;
   return {
-    label: Math.round(label),
-    cell,
-    sum: Math.round(sum),
-    row: Math.round(1.85 * em),
-    head: Math.round(head),
+    label,
+    cell: Math.round(cell),
+    sum,
+    row: 1.85 * em,
+    head: head * em,
     upright,
     numbers: cell >= 3.2 * em,
   };
@@ -81,5 +71,5 @@ export function inSight(scroll, view, size, count) {
   const block = 8;
   const from = (Math.floor(scroll / size / block) - 1) * block;
   const to = (Math.ceil((scroll + view) / size / block) + 1) * block;
-  return [Math.min(Math.max(0, from), count), Math.min(to, count)];
+  return [clamp(from, 0, count), clamp(to, 0, count)];
 }

@@ -1,68 +1,53 @@
 /** A chosen row of a matrix: what it took from each source token. */
-import { bdi, h } from "../dom.js";
-import { percent } from "../numbers.js";
+import { bdi, h, on } from "../dom.js";
+import { missing } from "../numbers.js";
 import { plain, token } from "../text.js";
 import { barList } from "./bar-list.js";
-import { groupRuns } from "./matrix-layout.js";
+import { groupOf } from "./matrix-layout.js";
 
 /** More bars than this say less, so the weakest are summed up in one line. */
 const MOST = 32;
 
 /**
- * @param {object} options
- * @param {import("../spec").MatrixPanel} options.panel
- * @param {number} options.row
- * @param {ArrayLike<number>} options.values the page, row-major
- * @param {{rows: Float64Array}} options.sums
- * @param {(value: number) => string} options.write
- * @param {import("../spec").Colours} options.colours
- * @param {() => void} options.clear
+ * @param {import("../spec").MatrixPanel} panel
+ * @param {number} row
+ * @param {import("./matrix-grid.js").Page} page
+ * @param {import("../spec").Colours} colours
+ * @param {() => void} clear
  */
-export function rowDetail({ panel, row, values, sums, write, colours, clear }) {
-  const count = panel.columns.labels.length;
-  const groups = groupRuns(panel.columns.groups ?? [], count).of;
-  const all = Array.from({ length: count }, (_, c) => ({
-    c,
-    value: values[row * count + c],
-  })).filter(({ value }) => !Number.isNaN(value));
-  const whole = all.reduce((sum, { value }) => sum + Math.abs(value), 0);
-  const strongest = [...all].sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, MOST);
-  const bars = strongest
-    .sort((a, b) => a.c - b.c)
-    .map(({ c, value }) => ({
+export function rowDetail({ rows, columns, unit: unitText }, row, page, colours, clear) {
+  const { table, write } = page;
+  const count = columns.labels.length;
+  const groups = groupOf(columns);
+  const at = (/** @type {number} */ c) => table[row * (count + 1) + c];
+  const all = columns.labels.map((_, c) => c).filter((c) => !missing(at(c)));
+  const whole = all.reduce((sum, c) => sum + Math.abs(at(c)), 0) || 1;
+  const kept = [...all].sort((a, b) => Math.abs(at(b)) - Math.abs(at(a))).slice(0, MOST);
+  const bars = kept
+    .sort((a, b) => a - b)
+    .map((c) => ({
       before: String(c),
-      label: token(panel.columns.labels[c]),
-      name: `"${plain(panel.columns.labels[c])}"`,
-      group: plain(groups[c]),
-      value,
-      share: whole > 0 ? percent(Math.abs(value) / whole) : "",
+      label: token(columns.labels[c]),
+      name: `"${plain(columns.labels[c])}"`,
+      group: groups[c],
+      value: at(c),
+      share: `${Math.round((Math.abs(at(c)) / whole) * 100)}%`,
     }));
 
-  const name = plain(panel.rows.labels[row]);
-  const unit = plain(panel.unit);
-  const title = `${name}: contribution by ${plain(panel.columns.title)}`;
-  const { node } = barList(bars, { title, unit, colours, write });
-  const button = h(
-    "button",
-    { type: "button", class: "fv-clear", "aria-label": "clear selection" },
-    "\u00d7",
-  );
-  button.addEventListener("click", clear);
-  const rest = all.length - bars.length;
-  const kept = strongest.reduce((sum, { value }) => sum + value, 0);
-  const note =
-    rest > 0 ? `${rest} weaker tokens together: ${write(sums.rows[row] - kept)} ${unit}. ` : "";
+  const name = plain(rows.labels[row]);
+  const unit = plain(unitText);
+  const title = `${name}: contribution by ${plain(columns.title)}`;
+  const button = h("button", { label: "clear selection" }, "\xd7");
+  on(button, "click", clear);
+  const total = at(count);
+  const rest = total - kept.reduce((sum, c) => sum + at(c), 0);
+  const weaker = all.length - kept.length;
+  const note = weaker ? `${weaker} weaker tokens: ${write(rest)} ${unit}. ` : "";
   return h(
-    "section",
-    { class: "fv-detail", "aria-label": title },
-    h(
-      "div",
-      { class: "fv-detailhead" },
-      h("b", {}, bdi(name)),
-      h("span", {}, `total ${write(sums.rows[row])} ${unit}`),
-      button,
-    ),
-    node,
-    h("p", { class: "fv-hint" }, `${note}share: of the row\u2019s summed |contributions|`),
+    "section.detail",
+    { label: title },
+    h(".detailhead", {}, h("b", {}, bdi(name)), `total ${write(total)} ${unit}`, button),
+    barList(bars, { title, unit, colours }).node,
+    h("p.dim", {}, `${note}share: of the row's summed |contributions|`),
   );
 }
