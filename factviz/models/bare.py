@@ -56,7 +56,7 @@ class BareModel:
         for name, value in inner.__dict__.items():
             if "hooks" in name and isinstance(value, dict):
                 state[name] = type(value)()
-        state["_buffers"] = dict(inner._buffers)
+        state["_buffers"] = dict(state["_buffers"])
         state["training"] = False  # no dropout, and the model's own flags stay as they are
         if isinstance(state.get("config"), PretrainedConfig):
             state["config"] = self._configured(state["config"])
@@ -67,7 +67,7 @@ class BareModel:
         self._copies[id(inner)] = made
         made.__dict__["_modules"] = {
             name: None if child is None else self._copied(child)
-            for name, child in inner._modules.items()
+            for name, child in state["_modules"].items()
         }
         return made
 

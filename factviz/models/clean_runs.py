@@ -7,8 +7,7 @@ run then begins at the layer and position where it differs, and reads the rest f
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,59 +18,13 @@ from transformers import DynamicCache
 from factviz.facts.errors import FactvizError
 from factviz.models.bare import BareModel
 from factviz.models.factmodel import FactModel
-from factviz.models.geometry import Layer
 from factviz.models.interventions import Place
+from factviz.models.masks import least, read_masks
+from factviz.models.parts import Hooked, bare_parts
 from factviz.models.plans import Extent, Kept
 from factviz.models.recording import hooks
 
 CACHES = ("past_key_values", "layer_past", "past_key_value")
-See = Callable[[Place, Float[Tensor, "row width"]], Tensor | None]
-Hooked = tuple[nn.Module, str, Callable[..., Any]]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A block's modules, bare. The updates are what these two return, times the multiplier."""
-
-    block: nn.Module
-    output: nn.Module
-    attention: nn.Module
-    neurons: nn.Module | None
-    mlp: nn.Module
-
-    def hooks(self, places: Sequence[Place], multiplier: float, see: See) -> list[Hooked]:
-        """Hooks that show the tensor of each place, as rows, and put back what ``see`` returns."""
-        found: list[Hooked] = []
-        for place in places:
-            if place == "heads":
-                found.append((self.output, "before", _entering(place, see)))
-            elif place == "neurons" and self.neurons is not None:
-                found.append((self.neurons, "before", _entering(place, see)))
-            elif place in ("attention", "mlp"):
-                module = self.attention if place == "attention" else self.mlp
-                found.append((module, "after", _leaving(place, see, multiplier)))
-        return found
-
-
-def _entering(place: Place, see: See) -> Callable[..., Any]:
-    def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        new = see(place, args[0].reshape(-1, args[0].shape[-1]))
-        return None if new is None else ((new.view(args[0].shape), *args[1:]), kwargs)
-
-    return hook
-
-
-def _leaving(place: Place, see: See, multiplier: float) -> Callable[..., Any]:
-    def hook(_: nn.Module, _args: Any, output: Any) -> Any:
-        whole = output[0] if isinstance(output, tuple) else output
-        rows = whole.reshape(-1, whole.shape[-1])
-        new = see(place, rows if multiplier == 1 else rows * multiplier)
-        if new is None:
-            return None
-        new = (new if multiplier == 1 else new / multiplier).view(whole.shape)
-        return (new, *output[1:]) if isinstance(output, tuple) else new
-
-    return hook
 
 
 class CleanRun:
@@ -98,7 +51,7 @@ class CleanRun:
         self.model = model
         self.keeps = keeps
         self.bare = BareModel(model.network, attention)
-        self.parts = [self._parts(layer) for layer in model.geometry.layers]
+        self.parts = [bare_parts(self.bare, layer) for layer in model.geometry.layers]
         self.length = len(ids)
         self.calls: list[dict[str, Any]] = []
         self.states: list[Tensor] = []
@@ -106,7 +59,8 @@ class CleanRun:
         self._recorded: dict[tuple[Place, int], Tensor] = {}
         self._logits: Tensor | None = None
         self._run(torch.tensor([list(ids)], device=model.device))
-        self.masks, self.closed = self._read_masks()
+        taken = [call.get("attention_mask") for call in self.calls]
+        self.masks, self.closed = read_masks(self.parts, taken, self.states[0])
         self.kept = [self._kept(keep) for keep in keeps]
 
     @property
@@ -117,7 +71,7 @@ class CleanRun:
 
     def visible(self, layer: int) -> Bool[Tensor, "query key"]:
         """Which keys a query position can see at a layer: causal, and in its window."""
-        return (self.masks[layer] > torch.finfo(self.masks[layer].dtype).min / 2).any(0)
+        return (self.masks[layer] > least(self.masks[layer]) / 2).any(0)
 
     def prefix(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of the whole prompt at a layer, each [1, kv_head, position, d_head]."""
@@ -155,6 +109,13 @@ class CleanRun:
             f"{self.model.name} gives NaN or infinite logits on this prompt: nothing to compare"
         )
 
+    def release(self) -> None:
+        """Let go of everything but the logits and what was kept: no variant will run any more."""
+        _ = self.logits
+        self.calls, self.states, self.masks = [], [], []
+        self._recorded.clear()
+        del self._cache
+
     def tail(self, states: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         """Final states to logits: norm, unembedding, multiplier and soft-cap."""
         geometry = self.model.geometry
@@ -163,18 +124,6 @@ class CleanRun:
         if geometry.soft_cap:
             logits = geometry.soft_cap * torch.tanh(logits / geometry.soft_cap)
         return logits
-
-    def _parts(self, layer: Layer) -> Parts:
-        of = self.bare.of
-        mlp = layer.block._modules.get("mlp")
-        out = None if mlp is None else mlp._modules.get("out")
-        return Parts(
-            block=of(layer.block),
-            output=of(layer.output),
-            attention=of(layer.attention_post or layer.output),
-            neurons=None if out is None else of(out),
-            mlp=of(layer.mlp),
-        )
 
     def _run(self, ids: Tensor) -> None:
         last = self.parts[-1].block
@@ -195,12 +144,12 @@ class CleanRun:
         multiplier = self.model.geometry.residual_multiplier
         found: list[Hooked] = []
         for layer, parts in enumerate(self.parts):
-            wanted = {k.place for k in self.keeps if layer in k.layers} - {"state"}
+            wanted: list[Place] = [k.place for k in self.keeps if layer in k.layers]
 
             def see(place: Place, rows: Tensor, layer: int = layer) -> None:
-                self._recorded[place, layer] = rows
+                self._recorded[place, layer] = rows.clone()  # blocks may add in place
 
-            found += parts.hooks(sorted(wanted), multiplier, see)
+            found += parts.hooks(wanted, multiplier, see)
         return found
 
     def _kept(self, keep: Kept) -> Float[Tensor, "layer position width"]:
@@ -229,58 +178,7 @@ class CleanRun:
     def _left(self, output: Any) -> None:
         self.states.append((output[0] if isinstance(output, tuple) else output)[0])
 
-    def _read_masks(self) -> tuple[list[Tensor], list[Any]]:
-        """What is added to the scores, and the value that closes a key in a boolean mask."""
-        made: dict[int, tuple[Tensor, Any]] = {}
-        found: list[tuple[Tensor, Any]] = []
-        for parts, call in zip(self.parts, self.calls, strict=True):
-            mask = call.get("attention_mask")
-            own = _own_mask(parts.block)
-            key = hash((id(mask), None if own is None else id(own)))
-            if key not in made:
-                made[key] = _additive(mask, own, self.length, self.states[0])
-            found.append(made[key])
-        return [mask for mask, _ in found], [closed for _, closed in found]
-
 
 def _no_rows(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The unembedding reads all its weights even for one row: END's turn comes with the others."""
     return (args[0][:, :0], *args[1:]), kwargs
-
-
-def _own_mask(block: nn.Module) -> Tensor | None:
-    """The causal or local mask that some attention modules keep as a buffer (GPT-Neo)."""
-    for module in block.modules():
-        held = module._buffers.get("bias")
-        if held is not None and held.dtype == torch.bool and held.ndim == 4:
-            return held
-    return None
-
-
-def open_own_masks(block: nn.Module, size: int) -> None:
-    """Put all-true masks in the place of such buffers, in the bare copy: rows are no positions."""
-    for module in block.modules():
-        held = module._buffers.get("bias")
-        if held is not None and held.dtype == torch.bool and held.ndim == 4:
-            module._buffers["bias"] = held.new_ones(1, 1, 1, 1).expand(1, 1, size, size)
-
-
-def _additive(
-    mask: Tensor | None, own: Tensor | None, length: int, like: Tensor
-) -> tuple[Tensor, Any]:
-    closed = None
-    least = torch.finfo(like.dtype).min
-    if mask is None:
-        added = torch.full((length, length), least, dtype=like.dtype, device=like.device).triu(1)
-        added = added[None]
-    elif mask.dtype == torch.bool:
-        # Position 0 sees itself: that says which value means "open".
-        seen = mask[0, :, 0, 0]
-        closed = not bool(seen[0])
-        added = torch.zeros_like(mask[0], dtype=like.dtype).masked_fill(mask[0] == closed, least)
-    else:
-        added = mask[0].clamp(min=torch.finfo(mask.dtype).min)
-    if own is not None:
-        window = own[0, 0, :length, :length]
-        added = added.masked_fill(~window, torch.finfo(added.dtype).min)
-    return added, closed

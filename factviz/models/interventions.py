@@ -128,9 +128,7 @@ class Keep:
     layers: Sequence[int] | None = None
 
 
-Changing = (
-    ReplaceHead | ReplaceSublayer | ReplaceState | ReplaceNeurons | UniformAttention | Apply
-)
+Changing = ReplaceHead | ReplaceSublayer | ReplaceState | ReplaceNeurons | UniformAttention | Apply
 Intervention = BlockAttention | Changing
 Variant = Sequence[Intervention]
 

@@ -92,7 +92,7 @@ def make_plan(variant: Variant, extent: Extent) -> Plan:
     """
     plan = Plan(first=extent.length - 1, start=extent.n_layers)
     for number, intervention in enumerate(variant):
-        if not isinstance(intervention, Intervention):
+        if not isinstance(intervention, Intervention):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise FactvizError(f"{intervention!r} is no intervention")
         if isinstance(intervention, BlockAttention):
             _plan_block(plan, number, intervention, extent)
@@ -150,7 +150,8 @@ def _change(
         return "heads", None
     if asked.place not in PLACES:
         raise FactvizError(f"place {asked.place!r} does not exist: {', '.join(PLACES)}")
-    return asked.place, lambda before: asked.function(before, layer, positions)
+    # A copy: a function may write into what it is given, and whether it changed it must show.
+    return asked.place, lambda before: asked.function(before.clone(), layer, positions)
 
 
 def _replacing(

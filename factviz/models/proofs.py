@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from torch import Tensor
 from factviz.facts.errors import FactvizError
 from factviz.models.clean_runs import CleanRun
 from factviz.models.factmodel import FactModel
+from factviz.models.fingerprint import state
 from factviz.models.plans import Kept, Plan
 from factviz.models.recording import logits_at_end
 from factviz.models.shared_prefix import ChangedRuns
@@ -32,19 +33,22 @@ class Proof(NamedTuple):
     reason: str
 
 
-_proven: weakref.WeakKeyDictionary[FactModel, Proof] = weakref.WeakKeyDictionary()
+# With the state of the weights: a bridge holds the parts of a joint QKV a second time, and an edit
+# of one of the two is seen here as logits that differ.
+_proven: weakref.WeakKeyDictionary[FactModel, tuple[Any, Proof]] = weakref.WeakKeyDictionary()
 
 
 def proven(model: FactModel, ids: Sequence[int]) -> Proof:
-    """Try a model on a prompt, once; call it under the model's lock.
+    """Try a model on a prompt, once while its weights stay; call it under the model's lock.
 
     Raises
     ------
     FactvizError
         If not even whole prompts give the model's own logits.
     """
-    if model in _proven:
-        return _proven[model]
+    weights = [state(tensor) for tensor in model.network.parameters()]
+    if model in _proven and _proven[model][0] == weights:
+        return _proven[model][1]
     own = logits_at_end(model.network, model.geometry, *model.padded([ids]))[0]
     # Eager first: sdpa drops soft-caps. Falcon's ALiBi is right in sdpa alone (transformers 5.23).
     failures: list[str] = []
@@ -53,7 +57,7 @@ def proven(model: FactModel, ids: Sequence[int]) -> Proof:
         if not failure:
             proof = Proof(attention, reason)
             if len(ids) > 1:  # one token alone proves nothing about masks
-                _proven[model] = proof
+                _proven[model] = (weights, proof)
             return proof
         failures.append(f"{failure} ({attention} attention)")
     raise FactvizError(f"interventions do not work on {model.name}: {'; '.join(failures)}")

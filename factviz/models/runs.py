@@ -53,6 +53,7 @@ class Runs:
         ids: tuple[int, ...],
         variants: tuple[Variant, ...],
         plans: list[Plan],
+        *,
         reason: str,
         tokens: Sequence[int] | None,
         memory: int,
@@ -124,6 +125,8 @@ class Runs:
                 logits = runs.logits()
             self._check(chunk, runs, logits)
             self._store(chunk, runs, logits)
+            if self.done == len(self.variants):
+                self._clean.release()
         return self
 
     def _store(self, chunk: range, runs: ChangedRuns, logits: Tensor) -> None:
@@ -162,7 +165,7 @@ class Runs:
         model = self.model
         seen = self._clean.length + (_ROWS if self.shared else 0)
         kept = sum(k.numel() for k in self.clean_kept)
-        numbers = 3 * model.n_heads * seen + 16 * model.d_model + 2 * model.d_vocab + kept
+        numbers = 3 * model.n_heads * seen + 16 * model.d_model + 3 * model.d_vocab + kept
         return max(1, numbers * self.logits.element_size())
 
 
@@ -224,7 +227,7 @@ def prepare(
         plan.allow_idle = allow_idle
         if not allow_idle and (plan.idle or not variant):
             raise _idle(number, variant[plan.idle[0]] if variant else None)
-    return Runs(clean, ids, asked, plans, reason, tokens, memory)
+    return Runs(clean, ids, asked, plans, reason=reason, tokens=tokens, memory=memory)
 
 
 def run(

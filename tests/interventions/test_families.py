@@ -69,7 +69,7 @@ def test_blocked_attention(case: Case, share: bool) -> None:
         _both([END], list(range(END)), [0, 1, 2]),
         _both([END], list(range(END + 1)), [0]),  # nothing left: no head writes
         _both([END], list(range(END + 1)), [0, 1, 2]),
-        _both([END - 1, END - 2], SUBJECT + [5, 6], [0, 1]),
+        _both([END - 1, END - 2], [*SUBJECT, 5, 6], [0, 1]),
         _both(list(range(5, END + 1)), [*SUBJECT, 5], [0]),
         _both([4], [4], [0]),
     ]
@@ -187,6 +187,16 @@ def test_uniform_attention_is_attention_without_scores(case: Case) -> None:
             )
         ]
         case.compare(pairs)
+
+
+def test_updates_are_what_is_added_to_the_residual_stream(case: Case) -> None:
+    places: list[Any] = ["state", "attention", "mlp"]
+    keeps = [Keep(place, range(len(IDS))) for place in places]
+    variants = [[ReplaceHead(0, 1, [6], scale=3.0)], [BlockAttention([END], [END - 1], [1])]]
+    runs = run(case.model, IDS, variants, keep=keeps)
+    for state, attention, mlp in (runs.clean_kept, *zip(*runs.kept, strict=True)):
+        assert attention.abs().max() > 1e-2 and mlp.abs().max() > 1e-2
+        torch.testing.assert_close(state[:-1] + attention + mlp, state[1:], rtol=0, atol=TOLERANCE)
 
 
 def test_the_model_is_left_as_it_was(case: Case) -> None:

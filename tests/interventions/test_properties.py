@@ -174,6 +174,26 @@ def test_finished_variants_stay_after_an_interrupt_and_the_rest_can_follow(model
     torch.testing.assert_close(runs.logits, run(model, IDS, sweep).logits, rtol=0, atol=1e-5)
 
 
+def test_a_function_may_write_into_what_it_is_given(model: Any) -> None:
+    def function(before: Any, layer: int, positions: Any) -> Any:
+        assert (layer, positions, before.shape) == (1, (3, 4), (2, 32))
+        return before.mul_(3)
+
+    runs = run(
+        model,
+        IDS,
+        [[Apply("mlp", 1, [3, 4], function)], [ReplaceSublayer("mlp", 1, [3, 4], scale=3.0)]],
+    )
+    torch.testing.assert_close(runs.logits[0], runs.logits[1], rtol=0, atol=1e-6)
+
+
+def test_a_finished_sweep_lets_go_of_the_prefix(model: Any) -> None:
+    runs = run(model, IDS, _sweep())
+    assert not runs._clean.states and not hasattr(runs._clean, "_cache")
+    assert runs.complete() is runs
+    assert bool(runs.clean_logits.isfinite().all())
+
+
 def test_two_threads_do_not_meet(model: Any) -> None:
     alone = run(model, IDS, _sweep()).logits
     found: list[Any] = []
@@ -256,7 +276,7 @@ def test_a_mask_that_is_not_taken_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 def test_blocks_that_do_not_give_the_models_logits_are_noticed() -> None:
     model = _loaded("gpt2")
     model.network.transformer.h[1].hook_out.add_hook(lambda tensor, hook: tensor * 1.5)
-    with pytest.raises(FactvizError, match="interventions do not work on .* off by"):
+    with pytest.raises(FactvizError, match=r"interventions do not work on .* off by"):
         run(model, IDS, [[BlockAttention([END], [7], [0])]])
 
 
@@ -348,3 +368,19 @@ def test_the_trial_is_made_once_per_model(monkeypatch: pytest.MonkeyPatch) -> No
     run(model, IDS, [[BlockAttention([END], [7], [0])]])
     monkeypatch.setattr(proofs, "_tried", None)
     run(model, IDS, [[BlockAttention([END], [7], [0])]])
+
+
+def test_it_is_made_again_when_weights_change() -> None:
+    model = _loaded("gpt2")
+    variants = [[BlockAttention([END], [7], [0])]]
+    before = run(model, IDS, variants).clean_logits
+    part = model.bridge.blocks[1].attn.q.original_component  # of the joint QKV: plain has none
+    part.weight = torch.nn.Parameter(part.weight.detach() * 2)
+    with pytest.raises(FactvizError, match="off by"):
+        run(model, IDS, variants)
+    model = _loaded("gpt2")
+    run(model, IDS, variants)
+    with torch.no_grad():
+        model.network.transformer.h[1].mlp.c_proj.weight.mul_(2)
+    after = run(model, IDS, variants).clean_logits
+    assert (after - before).abs().max() > 1e-2
