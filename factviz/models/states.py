@@ -224,9 +224,9 @@ class _Run:
     def _neurons(self, index: int, layer: Layer) -> list[Place]:
         out = output_map(self.model, index)
         found: list[Place] = [(out, "before", self.keep("neurons", index, before=True))]
-        if layer.mlp is not out and _is_norm(layer):
-            found.append((layer.mlp, "before", self.keep("norm_in", index, before=True)))
-            found.append((layer.mlp, "after", self.keep("norm_out", index)))
+        if (norm := mlp_norm(layer)) is not None:
+            found.append((norm, "before", self.keep("norm_in", index, before=True)))
+            found.append((norm, "after", self.keep("norm_out", index)))
         return found
 
     def states(
@@ -272,10 +272,10 @@ class _Run:
         return torch.stack(scales, 1)
 
 
-def _is_norm(layer: Layer) -> bool:
-    """Whether the geometry's MLP write is a norm behind the MLP and not the MLP itself."""
+def mlp_norm(layer: Layer) -> nn.Module | None:
+    """The norm behind an MLP, where the geometry's MLP write is one and not the MLP itself."""
     block: Any = layer.block
-    return layer.mlp is block._modules.get("ln2_post")
+    return layer.mlp if layer.mlp is block._modules.get("ln2_post") else None
 
 
 def _joined(parts: Sequence[States]) -> States:

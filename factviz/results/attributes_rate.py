@@ -79,21 +79,42 @@ class AttributesRate(FactResult):
         if metric not in METRICS:
             raise FactvizError(f"metric {metric!r} is unknown: {', '.join(METRICS)}")
         data = self.dataset
+        own, shuffled, embedding = (
+            data[metric + suffix].values.reshape(data.sizes["fact"], -1)
+            for suffix in ("", "_shuffled", "_embedding")
+        )
+        three = subject_bands(  # all in one: the resamples are the same
+            np.concatenate([own, shuffled, embedding], axis=1),
+            [str(name) for name in data["subject"].values],
+            [str(name) for name in data["relation"].values],
+            n_boot=n_boot,
+            seed=seed,
+        )
         found: dict[str, Any] = {}
-        named = {"mean": "", "shuffled": "_shuffled", "embedding": "_embedding"}
-        for name, suffix in named.items():
-            array = data[metric + suffix]
-            three = subject_bands(
-                array.values,
-                [str(name) for name in data["subject"].values],
-                [str(name) for name in data["relation"].values],
-                n_boot=n_boot,
-                seed=seed,
+        shape = data[metric].shape[1:]
+        for word, flat in zip(("mean", "low", "high"), three, strict=True):
+            middle = word == "mean"
+            first, second = flat[: own.shape[1]], flat[own.shape[1] : -1]
+            found[word] = (_STATE[1:], first.reshape(shape))
+            found["shuffled" if middle else f"shuffled_{word}"] = (
+                _STATE[1:],
+                second.reshape(shape),
             )
-            words = ("mean", "low", "high")
-            labels = words if name == "mean" else (name, f"{name}_low", f"{name}_high")
-            found |= {k: (array.dims[1:], v) for k, v in zip(labels, three, strict=True)}
+            found["embedding" if middle else f"embedding_{word}"] = ((), flat[-1])
         return xr.Dataset(found, coords={name: data[name] for name in ("position", "layer")})
+
+    def view(self, *, fact: int | None = None, metric: Metric | None = None) -> AttributesRate:
+        """The same result, drawn for one fact (0 is the first), or with another metric first.
+
+        Raises
+        ------
+        FactvizError
+            If there is no such fact or metric.
+        """
+        if metric is not None and metric not in METRICS:
+            raise FactvizError(f"metric {metric!r} is unknown: {', '.join(METRICS)}")
+        chosen = super().view(fact=fact)
+        return chosen if metric is None else chosen._with_view(metric=metric)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each fact, position and layer.
@@ -131,10 +152,11 @@ class AttributesRate(FactResult):
                 continue
             best = int(np.nanargmax(means))
             layer = int(data["layer"].values[best])
+            where = f"after L{layer}" if layer >= 0 else "in the embedding"
             shuffled = float(recall["shuffled"].sel(position=position).values[best])
             factor = float(lift["mean"].sel(position=position).values[best])
             lines.append(
-                f"{position}: best after L{layer}, recall@{top_k} {number(float(means[best]))}"
+                f"{position}: best {where}, recall@{top_k} {number(float(means[best]))}"
                 f" (shuffled subject {number(shuffled)}), lift {number(factor, 1)}"
             )
         size = float(data["vocabulary_size"].mean())

@@ -14,7 +14,15 @@ from factviz.results import storage
 from factviz.results.base import Result
 from factviz.results.shown import shown
 
-_KINDS = {"Attribution": "factviz.results.attribution"}
+_KINDS = {
+    "Attribution": "factviz.results.attribution",
+    "AttributesRate": "factviz.results.attributes_rate",
+    "EnrichingNeurons": "factviz.results.enriching_neurons",
+    "Gradients": "factviz.results.gradients",
+    "HeadVocabulary": "factviz.results.head_vocabulary",
+    "HubMap": "factviz.results.hub_map",
+    "LogitLens": "factviz.results.lens",
+}
 
 
 class _StoredResult(HTMLParser):

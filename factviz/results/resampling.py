@@ -13,14 +13,14 @@ from jaxtyping import Float
 
 
 def subject_bands(
-    values: Float[np.ndarray, "fact *n"],
+    values: Float[np.ndarray, " fact *n"],
     subjects: Sequence[str],
     relations: Sequence[str],
     *,
     n_boot: int = 200,
     level: float = 0.95,
     seed: int = 0,
-) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
+) -> tuple[Float[np.ndarray, " *n"], Float[np.ndarray, " *n"], Float[np.ndarray, " *n"]]:
     """The macro-average over relations, and its interval from resampled subjects.
 
     Parameters

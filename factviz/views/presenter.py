@@ -6,15 +6,38 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from factviz.results import options, storage
+from factviz.results.attributes_rate import AttributesRate
 from factviz.results.attribution import Attribution
 from factviz.results.base import Result
-from factviz.views import attribution, html
+from factviz.results.enriching_neurons import EnrichingNeurons
+from factviz.results.gradients import Gradients
+from factviz.results.head_vocabulary import HeadVocabulary
+from factviz.results.hub_map import HubMap
+from factviz.results.lens import LogitLens
+from factviz.views import (
+    attributes_rate,
+    attribution,
+    enriching_neurons,
+    gradients,
+    head_vocabulary,
+    html,
+    hub_map,
+    lens,
+)
 from factviz.views.spec import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BUILDERS: dict[str, Callable[[Any], Figure]] = {Attribution.kind: attribution.build}
+_BUILDERS: dict[str, Callable[[Any], Figure]] = {
+    Attribution.kind: attribution.build,
+    AttributesRate.kind: attributes_rate.build,
+    EnrichingNeurons.kind: enriching_neurons.build,
+    Gradients.kind: gradients.build,
+    HeadVocabulary.kind: head_vocabulary.build,
+    HubMap.kind: hub_map.build,
+    LogitLens.kind: lens.build,
+}
 
 
 def build(result: Result) -> Figure:
