@@ -14,6 +14,7 @@ from factviz.results import presenter
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AttentionKnockout": "factviz.results.attention_knockout",
     "AttributesRate": "factviz.results.attributes_rate",
     "Attribution": "factviz.results.attribution",
     "EnrichingNeurons": "factviz.results.enriching_neurons",
@@ -32,6 +33,7 @@ _PUBLIC = {
     "find_enriching_neurons": "factviz.analysis.enriching_neurons",
     "gradients": "factviz.analysis.gradients",
     "head_vocabulary": "factviz.analysis.head_vocabulary",
+    "knock_out_attention": "factviz.analysis.attention_knockout",
     "lens": "factviz.analysis.lens",
     "load_model": "factviz.models.loading",
     "map_hubs": "factviz.analysis.hub_map",

@@ -17,13 +17,16 @@ def check_draws(draws: int) -> None:
 
 
 def random_positions(
-    row: PromptTokens, avoid: Sequence[int], size: int, rng: np.random.Generator
+    row: PromptTokens,
+    avoid: Sequence[int],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    overlap: bool = False,
 ) -> tuple[int, ...]:
     """As many positions at random, outside a set.
 
-    BOS, an attention sink in many models, and END are drawn only where the others do not suffice,
-    and positions of the set itself only for as many as it has, where the rest are fewer (the draw
-    then differs from it).
+    BOS, an attention sink in many models, and END are drawn only where the others do not suffice.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ def random_positions(
         The set that the draw is compared with.
     size : int
     rng : numpy Generator
+    overlap : bool
+        Where too few positions are outside, draw from all; the draw still differs from the set.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def random_positions(
     special = {length - 1, *row.groups["bos"]}
     others = [p for p in range(length) if p not in avoid]
     inner = [p for p in others if p not in special]
-    pools = [inner, others, *([list(range(length))] if size == len(avoid) else [])]
+    pools = [inner, others, *([list(range(length))] if overlap else [])]
     for pool in pools:
         if len(pool) < size or set(pool) == set(avoid):
             continue

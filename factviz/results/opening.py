@@ -15,6 +15,7 @@ from factviz.results.base import Result
 from factviz.results.shown import shown
 
 _KINDS = {
+    "AttentionKnockout": "factviz.results.attention_knockout",
     "Attribution": "factviz.results.attribution",
     "AttributesRate": "factviz.results.attributes_rate",
     "EnrichingNeurons": "factviz.results.enriching_neurons",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from factviz.results import options, storage
+from factviz.results.attention_knockout import AttentionKnockout
 from factviz.results.attributes_rate import AttributesRate
 from factviz.results.attribution import Attribution
 from factviz.results.base import Result
@@ -15,6 +16,7 @@ from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
 from factviz.views import (
+    attention_knockout,
     attributes_rate,
     attribution,
     enriching_neurons,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BUILDERS: dict[str, Callable[[Any], Figure]] = {
+    AttentionKnockout.kind: attention_knockout.build,
     Attribution.kind: attribution.build,
     AttributesRate.kind: attributes_rate.build,
     EnrichingNeurons.kind: enriching_neurons.build,
