@@ -16,8 +16,9 @@ from factviz.results.shown import shown
 
 _KINDS = {
     "AttentionKnockout": "factviz.results.attention_knockout",
-    "Attribution": "factviz.results.attribution",
     "AttributesRate": "factviz.results.attributes_rate",
+    "Attribution": "factviz.results.attribution",
+    "Causal": "factviz.results.causal",
     "EnrichingNeurons": "factviz.results.enriching_neurons",
     "Gradients": "factviz.results.gradients",
     "HeadVocabulary": "factviz.results.head_vocabulary",

@@ -10,6 +10,7 @@ from factviz.results.attention_knockout import AttentionKnockout
 from factviz.results.attributes_rate import AttributesRate
 from factviz.results.attribution import Attribution
 from factviz.results.base import Result
+from factviz.results.causal import Causal
 from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.gradients import Gradients
 from factviz.results.head_vocabulary import HeadVocabulary
@@ -19,6 +20,7 @@ from factviz.views import (
     attention_knockout,
     attributes_rate,
     attribution,
+    causal,
     enriching_neurons,
     gradients,
     head_vocabulary,
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 
 _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     AttentionKnockout.kind: attention_knockout.build,
-    Attribution.kind: attribution.build,
     AttributesRate.kind: attributes_rate.build,
+    Attribution.kind: attribution.build,
+    Causal.kind: causal.build,
     EnrichingNeurons.kind: enriching_neurons.build,
     Gradients.kind: gradients.build,
     HeadVocabulary.kind: head_vocabulary.build,
