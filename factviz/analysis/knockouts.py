@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from factviz.analysis.outcomes import Prompts, Target, answer_id
+from factviz.analysis.outcomes import Prompts, Target, answer_id, target_texts
 from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.facts.errors import FactvizError
 from factviz.models.factmodel import FactModel
@@ -140,10 +140,11 @@ def mean_of_draws(table: Float[np.ndarray, "... draw layer"]) -> Float[np.ndarra
 
 def target_coordinates(model: FactModel, readings: Sequence[Reading]) -> dict[str, Any]:
     """The token that was followed for each fact: its id and text."""
-    size = len(model.tokenizer)
     ids = [reading.token for reading in readings]
-    texts = [model.tokenizer.decode([i]) if i < size else "" for i in ids]
-    return {"target_id": ("fact", np.array(ids)), "target_token": ("fact", np.array(texts, str))}
+    return {
+        "target_id": ("fact", np.array(ids)),
+        "target_token": ("fact", target_texts(model, ids)),
+    }
 
 
 def target_notes(prompts: Prompts, readings: Sequence[Reading], target: Target) -> list[str]:

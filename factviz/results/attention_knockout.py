@@ -134,14 +134,7 @@ class AttentionKnockout(FactResult):
             "base": data["base"].values[fact],
             "control": data["control"].values[at] if control else missing,
             "control_change": self._change("control").values[at] if control else missing,
-            **{
-                name: data[coord].values[fact].astype(object)
-                for name, coord in (
-                    ("target", "target_token"),
-                    ("subject", "subject"),
-                    ("relation", "relation"),
-                )
-            },
+            **knockout_curves.text_columns(data, fact),
         }
         return pd.DataFrame(columns)
 
@@ -176,7 +169,8 @@ class AttentionKnockout(FactResult):
                 at = {"window": window, "group": group}
                 random = None if control is None else control["control"].sel(at)
                 name = f"END → {group}{size}"
-                lines.append(knockout_curves.strongest(name, curves["mean"].sel(at), random, "%"))
+                mean = curves["mean"].sel(at)
+                lines.append(knockout_curves.strongest(name, mean, random, "around"))
         lines.append(f"{self.provenance.get('target')}; {self.provenance.get('window_rule')}")
         return [*lines, *knockout_curves.partial_lines(self.provenance)]
 

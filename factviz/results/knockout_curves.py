@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 from factviz.results.factwise import Dims, check
 from factviz.results.resampling import subject_bands
@@ -50,17 +51,26 @@ def mean_curves(
     return xr.Dataset(found)
 
 
-def strongest(name: str, mean: xr.DataArray, control: xr.DataArray | None, unit: str) -> str:
-    """One line: where a curve [layer] is farthest from 0, and the control there."""
+def text_columns(data: xr.Dataset, fact: Int[np.ndarray, " row"]) -> dict[str, Any]:
+    """Columns target, subject and relation of a table whose rows belong to these facts."""
+    coords = {"target": "target_token", "subject": "subject", "relation": "relation"}
+    return {name: data[coord].values[fact].astype(object) for name, coord in coords.items()}
+
+
+def strongest(name: str, mean: xr.DataArray, control: xr.DataArray | None, where: str) -> str:
+    """One line: where a curve [layer], in percent, is farthest from 0, and the control there.
+
+    ``where`` is "around" or "from" the layer.
+    """
     values = mean.values
     if np.isnan(values).all():
         return f"{name}: nothing was run"
     best = int(np.nanargmax(np.abs(values)))
     layer = int(mean["layer"].values[best])
-    line = f"{name}: most around L{layer}, {number(float(values[best]), 1, sign=True)} {unit}"
+    line = f"{name}: most {where} L{layer}, {number(float(values[best]), 1, sign=True)} %"
     if control is None:
         return line
-    return f"{line} (random: {number(float(control.values[best]), 1, sign=True)} {unit})"
+    return f"{line} (random: {number(float(control.values[best]), 1, sign=True)} %)"
 
 
 def partial_lines(provenance: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ _KINDS = {
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
+    "SublayerKnockout": "factviz.results.sublayer_knockout",
 }
 
 

@@ -69,7 +69,11 @@ def build(result: AttentionKnockout) -> Figure:
     builder = FigureBuilder(
         common.title(result, "Attention knockout"),
         f"{said.get('model')} · {clean} · {said.get('target')}",
-        common.caption(said, f"{knockouts.bands_said(shown)}; control: {said.get('control')}"),
+        common.caption(
+            said,
+            f"{knockouts.bands_said(shown)}; {said.get('window_rule')}; "
+            f"control: {said.get('control')}",
+        ),
     )
     builder.note(*map(str, said.get("notes", [])))
     widths = shown.dataset["window"].values

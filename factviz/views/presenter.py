@@ -16,6 +16,7 @@ from factviz.results.gradients import Gradients
 from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
+from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.views import (
     attention_knockout,
     attributes_rate,
@@ -27,6 +28,7 @@ from factviz.views import (
     html,
     hub_map,
     lens,
+    sublayer_knockout,
 )
 from factviz.views.spec import Figure
 
@@ -43,6 +45,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     HeadVocabulary.kind: head_vocabulary.build,
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,
+    SublayerKnockout.kind: sublayer_knockout.build,
 }
 
 
