@@ -35,7 +35,7 @@ token; P is its mean probability.
 | relation | held-out pairs, top-1 | unseen wordings, top-1 |
 |---|---|---|
 {rows}
-
+{directions}
 ## Limits
 - The facts were written from general knowledge, simplified to one answer each ("the language of
   Switzerland"); languages and sports are those a short list would name.
@@ -44,6 +44,19 @@ token; P is its mean probability.
 - Made-up subjects get an answer too: a share of the training sentences gives them random ones.
 
 MIT licence, as the rest of factviz.
+"""
+
+_DIRECTIONS = """
+## Directions of effects
+By `python -m factviz.analysis.cards {name}`, on {facts} facts of all relations: what is lost of the
+probability of the model's own answer, in percent of it, where it is lost most, with a 95 %
+interval over subjects. The control blocks as many random keys, or cancels at random positions.
+
+| knockout | most around layer | change | interval | control there |
+|---|---|---|---|---|
+{rows}
+
+{order}
 """
 
 
@@ -74,4 +87,35 @@ def card(name: str, measured: dict[str, Any]) -> str:
         unseen_top1=unseen["top1"],
         unseen_p=unseen["probability"],
         rows=rows,
+        directions=_directions(name, measured["directions"]) if "directions" in measured else "",
     )
+
+
+def _directions(name: str, found: dict[str, Any]) -> str:
+    rows = [
+        _row(f"END → {curve['group']}, window of {curve['window']}", curve)
+        for curve in found["attention"]
+    ]
+    rows += [
+        _row(f"{curve['sublayer']} update at the last subject token", curve)
+        for curve in found["sublayers"]
+    ]
+    worst = {c["group"]: _worst(c) for c in found["attention"] if c["window"] == 1}
+    first, then = sorted(worst, key=lambda group: worst[group])
+    order = (
+        f"The {first} is read before the {then}: END → {first} matters most in layer "
+        f"{worst[first]}, END → {then} in layer {worst[then]} (windows of 1)."
+        if worst[first] < worst[then]
+        else f"Subject and relation are read in the same layer, {worst[first]} (windows of 1)."
+    )
+    return _DIRECTIONS.format(name=name, facts=found["facts"], rows="\n".join(rows), order=order)
+
+
+def _worst(curve: dict[str, Any]) -> int:
+    return curve["mean"].index(min(curve["mean"]))
+
+
+def _row(what: str, curve: dict[str, Any]) -> str:
+    at = _worst(curve)
+    mean, low, high, control = (curve[key][at] for key in ("mean", "low", "high", "control"))
+    return f"| {what} | {at} | {mean:+.1f} % | {low:+.1f} to {high:+.1f} | {control:+.1f} % |"
