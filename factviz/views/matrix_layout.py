@@ -31,13 +31,15 @@ class Layout:
     Attributes
     ----------
     values
-        [row, column] contributions; a rest row or column is a sum.
+        [row, column] contributions; a rest row or column is a sum, or 0 where sums mean nothing.
     row_totals, column_totals
         Over *all* columns and *all* rows, whatever is shown.
     total
         The sum of everything.
     limit
         The value at full colour.
+    sums
+        Whether adding up values means anything (contributions yes, probabilities no).
     """
 
     rows: list[Line]
@@ -48,6 +50,11 @@ class Layout:
     total: float
     limit: float
     count: int
+    sums: bool
+
+    def unsaid(self, row: Line, column: Line) -> bool:
+        """Whether a cell stands for several values that have no sum."""
+        return not self.sums and (row.rest or column.rest)
 
 
 def column_groups(panel: Panel) -> list[str]:
@@ -95,8 +102,16 @@ def layout(
     """Lay out one page of a matrix panel."""
     values = np.nan_to_num(figure.values(panel["values"])[page].astype(np.float64))
     rows, columns = _rows(panel, values, most_rows), _columns(panel, values, most_columns)
+    sums = bool(panel["totals"])
     shown = np.array(
-        [[values[np.ix_(r.members, c.members)].sum() for c in columns] for r in rows]
+        [
+            [
+                values[np.ix_(r.members, c.members)].sum() if sums or not (r.rest or c.rest) else 0
+                for c in columns
+            ]
+            for r in rows
+        ],
+        dtype=np.float64,
     ).reshape(len(rows), len(columns))
     return Layout(
         rows=rows,
@@ -107,6 +122,7 @@ def layout(
         total=float(values.sum()),
         limit=float(panel["limit"] or np.abs(values).max(initial=0.0) or 1.0),
         count=len(values),
+        sums=sums,
     )
 
 

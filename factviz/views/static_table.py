@@ -47,12 +47,16 @@ def _cell(value: float, limit: float, digits: int, title: str = "") -> str:
     return f"<td{_background(value, limit)}{hint}>{text}</td>"
 
 
+def _total(text: str, sums: bool) -> str:
+    return f"<td{_RULE}><b>{text}</b></td>" if sums else ""
+
+
 def _group_row(found: Layout) -> str:
     cells = [
         f'<th scope="colgroup" colspan="{stop - start}"{_RULE}>{markup.plain(name, 20)}</th>'
         for name, start, stop in runs([column.group for column in found.columns])
     ]
-    return f"<tr><td></td>{''.join(cells)}<td></td></tr>"
+    return f"<tr><td></td>{''.join(cells)}{'<td></td>' if found.sums else ''}</tr>"
 
 
 def _head_row(panel: Panel, found: Layout) -> str:
@@ -65,13 +69,16 @@ def _head_row(panel: Panel, found: Layout) -> str:
         hint = f' title="{markup.attribute(where)}"' if where else ""
         cells.append(f'<th scope="col"{hint}>{text}</th>')
     title = markup.plain(panel["rows"]["title"])
-    return f'<tr><th scope="col">{title}</th>{"".join(cells)}<th scope="col"{_RULE}>total</th></tr>'
+    total = f'<th scope="col"{_RULE}>total</th>' if found.sums else ""
+    return f'<tr><th scope="col">{title}</th>{"".join(cells)}{total}</tr>'
 
 
 def _body_row(found: Layout, row: int, digits: int) -> str:
     line = found.rows[row]
     cells = [
-        _cell(
+        "<td></td>"
+        if found.unsaid(line, column)
+        else _cell(
             float(value),
             found.limit,
             digits,
@@ -79,7 +86,7 @@ def _body_row(found: Layout, row: int, digits: int) -> str:
         )
         for value, column in zip(found.values[row], found.columns, strict=True)
     ]
-    total = f"<td{_RULE}><b>{number(float(found.row_totals[row]), digits)}</b></td>"
+    total = _total(number(float(found.row_totals[row]), digits), found.sums)
     label = markup.plain(line.label, 24)
     return f'<tr><th scope="row"{_LEFT}>{label}</th>{"".join(cells)}{total}</tr>'
 
@@ -89,7 +96,7 @@ def _foot_row(panel: Panel, found: Layout, digits: int) -> str:
     label = f"all {found.count} {shown(panel['rows']['title'], limit=20)}s"
     return (
         f'<tr><th scope="row"{_LEFT}>{markup.plain(label)}</th>{cells}'
-        f"<td{_RULE}><b>{number(found.total, digits)}</b></td></tr>"
+        f"{_total(number(found.total, digits), found.sums)}</tr>"
     )
 
 
@@ -99,7 +106,7 @@ def matrix_table(figure: Figure, panel: Panel) -> str:
     digits = digits_for(found.limit)
     head = _group_row(found) if any(column.group for column in found.columns) else ""
     body = "".join(_body_row(found, row, digits) for row in range(len(found.rows)))
-    foot = f"<tfoot>{_foot_row(panel, found, digits)}</tfoot>" if panel["totals"] else ""
+    foot = f"<tfoot>{_foot_row(panel, found, digits)}</tfoot>" if found.sums else ""
     return (
         f"{_TABLE}{_caption(panel)}<thead>{head}{_head_row(panel, found)}</thead>"
         f"<tbody>{body}</tbody>{foot}</table>"

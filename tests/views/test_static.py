@@ -9,6 +9,7 @@ import pytest
 from factviz.results.shown import shown, token_text
 from factviz.views import matrix_layout
 from factviz.views.presenter import build
+from factviz.views.spec import FigureBuilder
 from factviz.views.static_layer import static_layer
 from tests import factories, parsed
 from tests.hostile import HOSTILE
@@ -128,6 +129,25 @@ def test_a_long_prompt_does_not_make_a_wide_table():
     assert len(text) < 80_000
     total = float(result.heads.sel(attribute="Italy").sum())
     assert _number(rows[-1][-1]) == pytest.approx(total, abs=0.0051)
+
+
+def test_probabilities_are_not_added_up():
+    """Where sums mean nothing there are none: no totals, and nothing in the cells of the rest."""
+    probabilities = np.full((1, 40, 50), 0.5)
+    build = FigureBuilder("p", "", "")
+    matrix = build.matrix(
+        probabilities,
+        title="p",
+        rows={"title": "layer", "labels": [f"L{i}" for i in range(40)], "keys": None},
+        columns={"title": "token", "labels": [f" t{i}" for i in range(50)], "groups": None},
+        top=None,
+        totals=False,
+    )
+    rows = _rows(parsed.page(static_layer(build.figure([[matrix]]))))
+    assert {len(row) for row in rows} == {1 + 40 + 1}
+    assert rows[-1] == ["10 more layers", *[""] * 41]
+    assert {row[-1] for row in rows[1:]} == {""}
+    assert {cell for row in rows[1:-1] for cell in row[1:-1]} == {"0.500"}
 
 
 def test_bars_are_gradients_from_the_middle():
