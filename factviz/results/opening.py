@@ -20,6 +20,7 @@ _KINDS = {
     "Attribution": "factviz.results.attribution",
     "Causal": "factviz.results.causal",
     "EnrichingNeurons": "factviz.results.enriching_neurons",
+    "Extraction": "factviz.results.extraction",
     "Gradients": "factviz.results.gradients",
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",

@@ -12,6 +12,7 @@ from factviz.results.attribution import Attribution
 from factviz.results.base import Result
 from factviz.results.causal import Causal
 from factviz.results.enriching_neurons import EnrichingNeurons
+from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
 from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
@@ -23,6 +24,7 @@ from factviz.views import (
     attribution,
     causal,
     enriching_neurons,
+    extraction,
     gradients,
     head_vocabulary,
     html,
@@ -41,6 +43,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Attribution.kind: attribution.build,
     Causal.kind: causal.build,
     EnrichingNeurons.kind: enriching_neurons.build,
+    Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
     HeadVocabulary.kind: head_vocabulary.build,
     HubMap.kind: hub_map.build,
