@@ -163,13 +163,13 @@ class AttentionKnockout(FactResult):
         if "control" in data:
             control = knockout_curves.mean_curves({"control": self._change("control")}, data, 1, 0)
         lines = [self._title()]
-        for window in data["window"].values:
-            size = f", windows of {window} layers" if data.sizes["window"] > 1 else ""
-            for group in data["group"].values:
-                at = {"window": window, "group": group}
-                random = None if control is None else control["control"].sel(at)
+        for i, window in enumerate(data["window"].values):
+            size = f", windows {window} wide" if data.sizes["window"] > 1 else ""
+            for j, group in enumerate(data["group"].values):
+                at = {"window": i, "group": j}
+                random = None if control is None else control["control"].isel(at)
                 name = f"END → {group}{size}"
-                mean = curves["mean"].sel(at)
+                mean = curves["mean"].isel(at)
                 lines.append(knockout_curves.strongest(name, mean, random, "around"))
         lines.append(f"{self.provenance.get('target')}; {self.provenance.get('window_rule')}")
         return [*lines, *knockout_curves.partial_lines(self.provenance)]

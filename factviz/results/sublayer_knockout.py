@@ -163,8 +163,8 @@ class SublayerKnockout(FactResult):
     def _summary(self) -> list[str]:
         data, curves = self.dataset, self.curves(n_boot=1)
         lines = [self._title()]
-        for sublayer in data["sublayer"].values:
-            one = curves.sel(sublayer=sublayer)
+        for i, sublayer in enumerate(data["sublayer"].values):
+            one = curves.isel(sublayer=i)
             control = one.get("control")
             name = f"{sublayer} at {self.provenance.get('at')}"
             lines.append(knockout_curves.strongest(name, one["mean"], control, "from"))

@@ -80,4 +80,4 @@ def build(result: AttentionKnockout) -> Figure:
     panels = [_panels(builder, shown, number) for number in range(len(widths))]
     if len(panels) == 1:
         return builder.figure(panels)
-    return builder.figure(panels, {"label": "window", "options": [f"{w} layers" for w in widths]})
+    return builder.figure(panels, {"label": "window", "options": [f"{w} wide" for w in widths]})

@@ -39,8 +39,8 @@ def curves(
     """Mean changes [along, layer] with their bands, then the controls as lines without."""
     drawn: list[dict[str, Any]] = []
     for control in (False, True):
-        for key in means[along].values:
-            one = means.sel({along: key})
+        for number, key in enumerate(means[along].values):
+            one = means.isel({along: number})
             kind = "control" if control else "mean"
             if kind not in one or np.isnan(one[kind].values).all():
                 continue
