@@ -104,10 +104,10 @@ def attribute(
     """Which heads and which tokens the answer to PROMPT came from."""
     if out is not None:
         check_target(out)
-    fact = factviz.Fact(prompt, subject=subject, answer=answer)
     progress = Progress()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FactvizWarning)
+        fact = factviz.Fact(prompt, subject=subject, answer=answer)
         with progress.step(f"Loading {model}"):
             loaded = factviz.load_model(model)
         words = [answer, *attribute] if attribute else None
@@ -117,7 +117,7 @@ def attribute(
             with progress.step(f"Writing {out}"):
                 result.save(out)
     told = [str(warning.message) for warning in caught if warning.category is FactvizWarning]
-    progress.report([*told, *result.provenance.get("notes", [])])
+    progress.report(list(dict.fromkeys([*told, *result.provenance.get("notes", [])])))
     if out is None:
         print_table(result, top)
 

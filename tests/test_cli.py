@@ -64,6 +64,12 @@ def test_other_attributes_get_a_column_each(capsys):
     assert header.split()[:4] == ["head", "Italy", "France", "Rome"]
 
 
+def test_a_trimmed_space_is_said_once_and_on_one_line(capsys):
+    assert cli.run(["attribute", PROMPT + " ", *FACT[1:]]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "trimmed" in line]
+    assert len(said) == 1 and said[0].startswith("note: the prompt 'Fact: The Colosseum")
+
+
 def test_several_tokens_are_said(capsys):
     arguments = ["Fact: Big Ben is in the country of", "--subject", "Big Ben"]
     assert cli.run(["attribute", *arguments, "--answer", "United Kingdom"]) == 0
