@@ -8,13 +8,16 @@ Three ablations that do not stand for one another (METHODS.md, Warnings): a hard
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from factviz.analysis.components import (
+    SAME,
     Component,
     Named,
     component_sets,
@@ -103,15 +106,22 @@ def ablate(
     where = [positions(fact, row, at) for fact, row in prompts.each()]
     rngs = generators(len(prompts.facts), seed)
     drawn = [[_draws(model, some, controls, rng) for some in sets.values()] for rng in rngs]
-    means = _means(prompts, where, [*sets.values(), *_flat(drawn)]) if mode == "mean" else None
+    means = None
+    if mode == "mean":
+        means = _means(prompts, where, [*sets.values(), *_flat(drawn)])
+        if not allow_idle:
+            _check_varied(means, sets, len(prompts.facts))
 
     def make(fact: int) -> Experiment:
         def variant(some: Sequence[Component]) -> Variant:
-            return [replacement(c, where[fact], None if means is None else means[c]) for c in some]
+            return [
+                replacement(c, where[fact], None if means is None else means.value[c]) for c in some
+            ]
 
         return Experiment(
             [variant(some) for some in sets.values()],
             [[variant(some) for some in each] for each in drawn[fact]],
+            allow_idle=means is not None,
         )
 
     return experiment(
@@ -157,20 +167,44 @@ def _flat(
     return [some for fact in drawn for each in fact for some in each]
 
 
+@dataclass(frozen=True)
+class _Means:
+    """Mean outputs by component, and which components write the same in every prompt."""
+
+    value: dict[Component, Float[Tensor, " width"]]
+    constant: set[Component]
+
+
 def _means(
     prompts: Prompts, where: Sequence[Sequence[int]], sets: Iterable[Sequence[Component]]
-) -> dict[Component, Float[Tensor, " width"]]:
+) -> _Means:
     """The mean output of each component over facts; a fact's positions are averaged first."""
     components = sorted({component for some in sets for component in some})
     places: list[Place] = sorted({place_of(component) for component in components})
     totals: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
     for row, at in zip(prompts.tokens, where, strict=True):
         clean = prepare(prompts.model, row.ids, (), keep=[Keep(p, at) for p in places])
         for place, kept in zip(places, clean.clean_kept, strict=True):
-            mean = kept.double().mean(1)
-            totals[place] = totals[place] + mean if place in totals else mean
-    count = len(prompts.facts)
-    return {
-        c: output_of(totals[place_of(c)][c.layer] / count, c, prompts.model.n_heads)
-        for c in components
-    }
+            own = kept.double().mean(1)
+            totals[place] = totals.get(place, torch.zeros_like(own)) + own
+            squares[place] = squares.get(place, torch.zeros_like(own)) + own**2
+    count, n_heads = len(prompts.facts), prompts.model.n_heads
+    found = _Means({}, set())
+    for one in components:
+        place = place_of(one)
+        mean = output_of(totals[place][one.layer] / count, one, n_heads)
+        spread = output_of(squares[place][one.layer] / count, one, n_heads) - mean**2
+        found.value[one] = mean
+        if float(spread.max()) <= (SAME * float(mean.abs().max())) ** 2:
+            found.constant.add(one)
+    return found
+
+
+def _check_varied(means: _Means, sets: Mapping[str, Sequence[Component]], count: int) -> None:
+    chosen = [component for some in sets.values() for component in some]
+    if all(component in means.constant for component in chosen):
+        raise FactvizError(
+            f"{chosen[0].name} writes the same in all {count} prompts, so that its mean changes "
+            "nothing: give other facts, or allow_idle=True"
+        )

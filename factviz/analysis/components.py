@@ -16,6 +16,7 @@ from factviz.models.factmodel import FactModel
 from factviz.models.interventions import Intervention, Place, ReplaceHead, ReplaceSublayer
 
 Named = str | tuple[int, int] | tuple[str, int]
+SAME = 1e-5  # of the largest number: more than what runs of different batches differ by
 _HEAD = re.compile(r"l(\d+)\s*[.,]?\s*h(\d+)", re.IGNORECASE)
 _SUBLAYER = re.compile(r"(attention|attn|mlp)\s*[:_.]?\s*l?(\d+)", re.IGNORECASE)
 
@@ -64,7 +65,7 @@ def component_sets(
             raise FactvizError("separately=True takes a list of components, not named sets")
         found = {str(n): _read_set(model, some) for n, some in components.items()}
     else:
-        whole = _read_set(model, [components] if _is_one(components) else components)  # type: ignore[list-item,arg-type]
+        whole = _read_set(model, components)  # type: ignore[arg-type]
         found = {c.name: (c,) for c in whole} if separately else {_label(whole): whole}
     if not found:
         raise FactvizError("no components are named: give heads like (3, 4) or 'mlp 2'")
@@ -94,8 +95,8 @@ def _label(components: Sequence[Component], most: int = 6) -> str:
 
 
 def _read_set(model: FactModel, asked: Iterable[Named]) -> tuple[Component, ...]:
-    asked = [asked] if _is_one(asked) else asked  # type: ignore[list-item]
-    found = [_read(model, one) for one in asked]
+    alone = _is_one(asked) or not hasattr(asked, "__iter__")
+    found = [_read(model, one) for one in ([asked] if alone else asked)]  # type: ignore[arg-type]
     if not found:
         raise FactvizError("a set of components is empty: give heads like (3, 4) or 'mlp 2'")
     for index, component in enumerate(found):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from torch import Tensor
+
 from factviz.analysis.components import (
+    SAME,
     Component,
     Named,
     component_sets,
@@ -18,6 +21,7 @@ from factviz.analysis.counterfactuals import Counterfactuals, check_sizes, sourc
 from factviz.analysis.experiments import Experiment, experiment
 from factviz.analysis.outcomes import Target, answer_id, generators, read_prompts
 from factviz.analysis.places import Where, listed, positions, told
+from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.models.factmodel import FactModel
 from factviz.models.interventions import Keep, Variant
@@ -90,6 +94,10 @@ def patch_heads(
         there = sources.tokens[fact]
         check_sizes(here, keep_at[fact], at)
         kept = prepare(model, there.ids, (), keep=[Keep("heads", keep_at[fact])]).clean_kept[0]
+        if not allow_idle:
+            ids = prompts.tokens[fact].ids
+            own = prepare(model, ids, (), keep=[Keep("heads", here)]).clean_kept[0]
+            _check_differs(own, kept, sets, model.n_heads)
 
         def variant(some: Sequence[Component]) -> Variant:
             return [replacement(c, here, output_of(kept[c.layer], c, model.n_heads)) for c in some]
@@ -102,6 +110,7 @@ def patch_heads(
             [variant(some) for some in sets.values()],
             [[variant(some) for some in each if some] for each in drawn],
             answer_id(model, sources.facts[fact]),
+            allow_idle=True,  # that all are alike has been looked at
         )
 
     return experiment(
@@ -118,4 +127,18 @@ def patch_heads(
         target=target,
         draws=controls,
         allow_idle=allow_idle,
+    )
+
+
+def _check_differs(
+    own: Tensor, other: Tensor, sets: Mapping[str, Sequence[Component]], n_heads: int
+) -> None:
+    """Refuse a counterfactual on which every one of the heads writes what it writes here."""
+    for component in (c for some in sets.values() for c in some):
+        pair = [output_of(kept[component.layer], component, n_heads) for kept in (own, other)]
+        if (pair[0] - pair[1]).abs().max() > SAME * pair[0].abs().max():
+            return
+    raise FactvizError(
+        "the heads write the same on the fact's and the counterfactual's prompt, so that nothing "
+        "changes: give another counterfactual, or allow_idle=True"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
+from factviz.analysis.components import SAME
 from factviz.analysis.controls import check_draws
 from factviz.analysis.counterfactuals import Counterfactuals, check_sizes, sources_of
 from factviz.analysis.experiments import Experiment, experiment
@@ -81,8 +82,8 @@ def patch_states(
     if counterfactuals is not None:
         if depths is not None:
             raise FactvizError("depths are layers of the prompt itself: leave out counterfactuals")
-        patch = _OtherStates(prompts, sources_of(prompts, counterfactuals, at, rngs), at,
-                             layers_of(model, layers))  # fmt: skip
+        sources = sources_of(prompts, counterfactuals, at, rngs)
+        patch = _OtherStates(prompts, sources, at, layers_of(model, layers), allow_idle=allow_idle)
     else:
         patch = _EarlyStates(prompts, at, early_layers(model, depths), layers_of(model, layers))
 
@@ -171,9 +172,16 @@ class _OtherStates:
     """Patches from another prompt's same layer."""
 
     def __init__(
-        self, prompts: Prompts, sources: Prompts, at: Where, layers: Sequence[int]
+        self,
+        prompts: Prompts,
+        sources: Prompts,
+        at: Where,
+        layers: Sequence[int],
+        *,
+        allow_idle: bool,
     ) -> None:
         self.prompts, self.sources, self.at, self.layers = prompts, sources, at, layers
+        self.allow_idle = allow_idle
         self.notes: list[str] = []  # filled while facts are run
         self.components = [f"input of block {layer}" for layer in layers]
         self.asked = {
@@ -190,8 +198,15 @@ class _OtherStates:
         keep = [Keep("state", range(len(other)), self.layers)]
         states = prepare(model, other.ids, (), keep=keep).clean_kept[0]
         own = prepare(model, row.ids, (), keep=[Keep("state", here, self.layers)]).clean_kept[0]
-        alike = (own == states[:, list(there)]).flatten(1).all(1)
+        gap = (own - states[:, list(there)]).abs().flatten(1).amax(1)
+        alike = gap <= SAME * own.abs().flatten(1).amax(1)
         same = [layer for layer, one in zip(self.layers, alike.tolist(), strict=True) if one]
+        if len(same) == len(self.layers) and not self.allow_idle:
+            raise FactvizError(
+                f"the states of {told(self.at)} are the same in the fact's and the "
+                "counterfactual's prompt, so that nothing changes: give another counterfactual or "
+                "later layers, or allow_idle=True"
+            )
         if same:
             self.notes.append(
                 f"input of blocks {same}: in some facts the same in both prompts, without effect"
@@ -207,7 +222,7 @@ class _OtherStates:
             [variant(index, here, there) for index in every],
             [[variant(index, at, [pairs[p] for p in at]) for at in drawn] for index in every],
             answer_id(model, self.sources.facts[fact]),
-            allow_idle=not bool(alike.all()),
+            allow_idle=True,  # that all are alike has been looked at
         )
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from factviz.facts.errors import FactvizError
 from factviz.results.factwise import FACT_COORDS, Dims, FactResult
 from factviz.results.resampling import subject_bands
-from factviz.results.shown import number, shown, token_text
+from factviz.results.shown import digits_for, number, shown, token_text
 
 Measure = Literal["probability", "logit", "percent"]
 UNITS = {"probability": "probability", "logit": "logits", "percent": "percent of P"}
@@ -195,13 +195,12 @@ class Causal(FactResult):
             title = f"{self._verb()} on {count} facts, {self._model()}"
             token = "the target, mean"
         rows = told.iloc[np.argsort(-np.abs(told["effect"].values), kind="stable")[:5]]
-        lines = [title, f"P({token}) = {number(base, 3)} in the clean run"]
+        lines = [title, f"P({token}) = {number(base, digits_for(base) + 1)} in the clean run"]
+        digits = digits_for(float(rows["effect"].abs().max())) + 1
         for row in rows.itertuples():
-            control = (
-                "" if np.isnan(row.control) else f", control {number(row.control, 3, sign=True)}"
-            )
-            lines.append(f"{shown(str(row.component), limit=80)}: "
-                         f"{number(row.effect, 3, sign=True)}{control}")  # fmt: skip
+            effect, control = (number(v, digits, sign=True) for v in (row.effect, row.control))
+            line = f"{shown(str(row.component), limit=80)}: {effect}"
+            lines.append(line if np.isnan(row.control) else f"{line}, control {control}")
         return [*lines, f"control: {self.provenance.get('control', 'none')}"]
 
     def _verb(self) -> str:
