@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -152,6 +154,24 @@ def test_every_public_name_is_there():
     assert set(factviz.__all__) <= set(dir(factviz))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = factviz.no_such_name
+
+
+def test_type_checkers_see_the_public_names():
+    """The stub names what the lazy table loads, from the same places."""
+    stub = ast.parse((ROOT / "factviz" / "__init__.pyi").read_text(encoding="utf-8"))
+    found = {
+        f"{node.module}.{alias.name}": alias.asname
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    import factviz
+
+    names = set(factviz.__all__) - {"__version__"}
+    assert set(found.values()) == names
+    for place, name in found.items():
+        module, _, inner = place.rpartition(".")
+        assert getattr(factviz, name) is getattr(importlib.import_module(module), inner)
 
 
 def test_rooms_import_downwards_only():
