@@ -234,3 +234,16 @@ def test_cancelling_everything_lowers_the_rate_on_mini(mini: fv.FactModel) -> No
     mean = found.curves()["mean"].sel(layer=0)
     assert float(mean.sel(sublayer="mlp")) < -20 and float(mean.sel(sublayer="attention")) < -20
     assert json.dumps(found.provenance)
+
+
+def test_mlps_enrich_more_than_attention_on_mini(mini: fv.FactModel) -> None:
+    """As in the paper: without early MLPs the subject's state names far fewer attributes."""
+    found = fv.knock_out_sublayers(
+        mini, _known(mini), window=3, outcome="attributes_rate", block=4, controls=1
+    )
+    curves = found.curves().sel(layer=0)
+    mlp, attention = (float(curves["mean"].sel(sublayer=s)) for s in ("mlp", "attention"))
+    assert mlp < -25 and mlp < attention - 25
+    assert float(curves["high"].sel(sublayer="mlp")) < float(
+        curves["control_low"].sel(sublayer="mlp")
+    )
