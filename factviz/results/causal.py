@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -43,6 +44,15 @@ class Causal(FactResult):
         "target_id": ("fact",),
         "target_token": ("fact",),
     }
+
+    def __init__(self, dataset: xr.Dataset, provenance: Mapping[str, Any]) -> None:
+        super().__init__(dataset, provenance)
+        variants = [str(name) for name in dataset["variant"].values]
+        count = variants.count("intervened")
+        controls = len(variants) - 1 - count
+        expected = ["base", *["intervened"] * count, *["control"] * controls]
+        if not count or controls % count or variants != expected:
+            raise FactvizError(f"this is no {self.what}: its runs are {variants[:8]}")
 
     @property
     def probability(self) -> xr.DataArray:
@@ -112,13 +122,7 @@ class Causal(FactResult):
             ("control", control),
             ("difference", effect - control),
         ):
-            mean, low, high = subject_bands(
-                values,
-                [str(s) for s in data["subject"].values],
-                [str(r) for r in data["relation"].values],
-                n_boot=n_boot,
-                seed=seed,
-            )
+            mean, low, high = _bands(values, data, n_boot, seed)
             edge = "" if name == "effect" else f"{name}_"
             columns |= {name: mean, f"{edge}low": low, f"{edge}high": high}
         if len(set(data["subject"].values.tolist())) < 2 and drawn.size:
@@ -212,6 +216,29 @@ def _mean(drawn: np.ndarray) -> np.ndarray:
     there = ~np.isnan(drawn)
     total, count = np.where(there, drawn, 0).sum(-1), there.sum(-1)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _bands(
+    values: np.ndarray, data: xr.Dataset, n_boot: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high of each column [fact, component], over the facts that have a value."""
+    found = np.full((3, values.shape[1]), np.nan)
+    subjects = np.array([str(s) for s in data["subject"].values])
+    relations = np.array([str(r) for r in data["relation"].values])
+    known = ~np.isnan(values)
+    masks, which = np.unique(known, axis=1, return_inverse=True)
+    for index, there in enumerate(masks.T):
+        columns = np.ravel(which) == index
+        if there.any():
+            # Without the other facts: one subject alone has a mean, but no interval.
+            found[:, columns] = subject_bands(
+                values[np.ix_(there, columns)],
+                subjects[there].tolist(),
+                relations[there].tolist(),
+                n_boot=n_boot,
+                seed=seed,
+            )
+    return found[0], found[1], found[2]
 
 
 def _edge(drawn: np.ndarray, pick: Any) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from factviz.facts.errors import FactvizError
 from factviz.results.factwise import FACT_COORDS, Dims, FactResult
 from factviz.results.resampling import subject_bands
 from factviz.results.shown import number, shown, token_text
@@ -45,6 +47,15 @@ class Extraction(FactResult):
         "target_id": ("fact",),
         "target_token": ("fact",),
     }
+
+    def __init__(self, dataset: xr.Dataset, provenance: Mapping[str, Any]) -> None:
+        super().__init__(dataset, provenance)
+        sublayers = tuple(str(name) for name in dataset["sublayer"].values)
+        if sublayers != SUBLAYERS or dataset.sizes["state"] != dataset.sizes["layer"] + 1:
+            raise FactvizError(
+                f"this is no {self.what}: it has sublayers {list(sublayers[:4])} and "
+                f"{dataset.sizes['state']} states for {dataset.sizes['layer']} layers"
+            )
 
     @property
     def token_ids(self) -> xr.DataArray:
