@@ -5,7 +5,7 @@ METHODS.md, P1: heads at every source token + MLPs + embedding + bias = the cent
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from factviz.facts.errors import FactvizError
-from factviz.results import attribution_frame, grouping
+from factviz.results import attribution_frame, contrasts, grouping
 from factviz.results.base import Result
 from factviz.results.shown import number, shown
 
@@ -157,6 +157,36 @@ class Attribution(Result):
             fact without attributes of a role.
         """
         return self._squeezed(grouping.mean_roles(self.dataset))
+
+    def contrast(
+        self, against: str | Iterable[str] = "same_relation", *, of: str | None = None
+    ) -> Attribution:
+        """The answer against other attributes: a − mean R, or a − foil.
+
+        What raises all of them alike (the relation, word frequency) cancels.
+
+        Parameters
+        ----------
+        against
+            A role ("same_relation", "same_subject", …), a word, or several words; the mean of their
+            contributions is taken off. They must be among this result's attributes.
+        of
+            Another word in place of each fact's answer.
+
+        Returns
+        -------
+        Attribution
+            With one attribute of the role ``contrast``; its parts add up to the difference of the
+            logits.
+
+        Raises
+        ------
+        FactvizError
+            If a fact has no such attributes.
+        """
+        data = contrasts.contrasted(self.dataset, against, of)
+        target = f"{self.provenance.get('target', 'centred logit')}, as a contrast"
+        return Attribution(data, {**self.provenance, "target": target})
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each part and attribute, and for heads each source token.
