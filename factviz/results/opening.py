@@ -25,6 +25,7 @@ _KINDS = {
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
+    "RecallFlow": "factviz.results.recall_flow",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
 }
 

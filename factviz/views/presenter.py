@@ -17,6 +17,7 @@ from factviz.results.gradients import Gradients
 from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
+from factviz.results.recall_flow import RecallFlow
 from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.views import (
     attention_knockout,
@@ -25,6 +26,7 @@ from factviz.views import (
     causal,
     enriching_neurons,
     extraction,
+    flow,
     gradients,
     head_vocabulary,
     html,
@@ -48,6 +50,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     HeadVocabulary.kind: head_vocabulary.build,
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,
+    RecallFlow.kind: flow.build,
     SublayerKnockout.kind: sublayer_knockout.build,
 }
 
