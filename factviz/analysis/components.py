@@ -72,6 +72,11 @@ def component_sets(
     return found
 
 
+def names_in(sets: Mapping[str, Sequence[Component]]) -> dict[str, list[str]]:
+    """Named sets as text, for the provenance."""
+    return {name: [component.name for component in some] for name, some in sets.items()}
+
+
 def heads_only(sets: Mapping[str, Sequence[Component]]) -> None:
     """Refuse sublayers where only heads will do."""
     for component in (c for some in sets.values() for c in some):

@@ -12,6 +12,7 @@ from factviz.analysis.components import (
     Named,
     component_sets,
     heads_only,
+    names_in,
     output_of,
     random_like,
     replacement,
@@ -102,10 +103,8 @@ def patch_heads(
         def variant(some: Sequence[Component]) -> Variant:
             return [replacement(c, here, output_of(kept[c.layer], c, model.n_heads)) for c in some]
 
-        drawn = [
-            [random_like(model, some, rngs[fact]) for _ in range(controls)]
-            for some in sets.values()
-        ]
+        rng = rngs[fact]
+        drawn = [[random_like(model, some, rng) for _ in range(controls)] for some in sets.values()]
         return Experiment(
             [variant(some) for some in sets.values()],
             [[variant(some) for some in each if some] for each in drawn],
@@ -119,7 +118,7 @@ def patch_heads(
         make,
         verb="patch_heads",
         asked={
-            "heads": {name: [c.name for c in some] for name, some in sets.items()},
+            "heads": names_in(sets),
             "at": told(at),
             "counterfactuals": [fact.prompt for fact in sources.facts],
         },
