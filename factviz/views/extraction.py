@@ -13,6 +13,7 @@ from factviz.views import common
 from factviz.views.spec import Figure, FigureBuilder, Panel
 
 MAX_PROMPTS = 200
+MAX_LINKED = 12
 MAX_CURVES = 6
 _NAMES = {"attention": "attention", "mlp": "MLP"}
 
@@ -36,7 +37,7 @@ def _prompt_table(build: FigureBuilder, data: xr.Dataset) -> Panel:
     ranks = data["rank"].values[:count][..., layers]  # [fact, run, sublayer, layer]
     pages = np.moveaxis(ranks, 0, 2).reshape(-1, count, len(layers))
     labels = [
-        f"{common.short(str(subject), 40)} → {token_text(str(token), 20)}"
+        f"{common.short(str(subject), 16)} → {token_text(str(token), 10)}"
         for subject, token in zip(data["subject"].values, data["target_token"].values, strict=True)
     ][:count]
     return build.matrix(
@@ -154,17 +155,31 @@ def build(result: Extraction) -> Figure:
         said,
         common.caption(result.provenance, "Updates at END through the output embedding"),
     )
-    if chosen is not None or data.sizes["fact"] == 1:
-        one = data.isel(fact=chosen or 0)
-        panels = [_update_table(builder, one)]
-        if one.sizes["layer"] > 1:
-            panels.append(_scores(builder, one))
-    else:
-        panels = [_prompt_table(builder, data), _rates(builder, result)]
-        if data.sizes["layer"] > 1:
-            panels.insert(1, _curves(builder, result))
-        builder.note("rates: macro-averaged over relations; 95 %, bootstrap by subject")
-        builder.note(_order_note(result))
-        builder.note("select a prompt, then .view(fact=…) draws its updates")
+    single = chosen is not None or data.sizes["fact"] == 1
+    panels = [_one(builder, data.isel(fact=chosen or 0))] if single else _many(builder, result)
     builder.note(*map(str, result.provenance.get("notes", [])))
-    return builder.figure([panels])
+    if single:
+        return builder.figure(panels)
+    linked = [common.short(str(prompt), 60) for prompt in data["prompt"].values]
+    options = [f"all {len(linked)} prompts", *linked[: len(panels) - 1]]
+    return builder.figure(panels, {"label": "prompt", "options": options})
+
+
+def _one(build: FigureBuilder, one: xr.Dataset) -> list[Panel]:
+    """The trace of one prompt: its updates, and what each adds to the target."""
+    table = _update_table(build, one)
+    return [table, _scores(build, one)] if one.sizes["layer"] > 1 else [table]
+
+
+def _many(build: FigureBuilder, result: Extraction) -> list[list[Panel]]:
+    """The table of all prompts, and behind the menu the trace of each of the first ones."""
+    data = result.dataset
+    panels = [_prompt_table(build, data), _rates(build, result)]
+    if data.sizes["layer"] > 1:
+        panels.insert(1, _curves(build, result))
+    build.note("rates: macro-averaged over relations; 95 %, bootstrap by subject")
+    build.note(_order_note(result))
+    linked = range(min(data.sizes["fact"], MAX_LINKED))
+    if len(linked) < data.sizes["fact"]:
+        build.note(f"the menu has the first {len(linked)} prompts; .view(fact=…) draws any")
+    return [panels, *(_one(build, data.isel(fact=fact)) for fact in linked)]

@@ -50,7 +50,7 @@ describe("what is shown", () => {
     expect(findAll(root, ".fv-body .fv-sum").map((e) => e.textContent)).toEqual(["\u22126.00"]);
     const sums = findAll(root, ".fv-foot [role=gridcell]").map((e) => e.textContent);
     expect(sums).toEqual(["\u22123.00", "+1.00", "0.00", "0.00", "\u22122.00"]);
-    expect(root.textContent).toContain("1 of 3 heads; click or Enter: a head's row; Esc: clear");
+    expect(root.textContent).toContain("1 of 3 heads; click or Enter: details; Esc: clear");
   });
 
   test("without totals there are none", () => {

@@ -136,6 +136,21 @@ def test_extraction_of_prompts_links_each_row_to_its_fact():
     )
 
 
+def test_the_menu_of_a_table_leads_to_the_trace_of_each_prompt():
+    result = made("extraction")
+    figure = build(result)
+    prompts = [str(prompt) for prompt in result.dataset["prompt"].values]
+    assert figure.spec["choose"]["options"] == ["all 3 prompts", *prompts]
+    for fact in range(3):
+        alone = build(result.view(fact=fact))
+        linked, direct = figure.spec["panels"][1 + fact], alone.spec["panels"][0]
+        assert [panel["mark"] for panel in linked] == ["matrix", "lines"]
+        assert linked[0]["rows"] == direct[0]["rows"]
+        np.testing.assert_array_equal(
+            figure.values(linked[0]["values"]), alone.values(direct[0]["values"])
+        )
+
+
 def test_extraction_of_one_prompt_names_the_tokens():
     result = made("extraction")
     figure = build(result.view(fact=2))

@@ -48,7 +48,7 @@ export function matrix(panel, context) {
     grid.show(now);
     scale.replaceChildren(...legend(now.limit, panel.unit, now.write, context.colours));
     const some = shown.length < nRows ? `${shown.length} of ${nRows} ${kind}s; ` : "";
-    hint.textContent = `${some}click or Enter: a ${kind}'s row; Esc: clear`;
+    hint.textContent = `${some}click or Enter: details; Esc: clear`;
     showDetail();
   }
 
