@@ -12,9 +12,11 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_python_example_runs(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert len(examples) == 2
     names: dict[str, object] = {}
-    exec(example, names)
+    for example in examples:
+        exec(example, names)
     assert (tmp_path / "colosseum.html").exists()
     assert names["attribution"].residual_error < 1e-4
 
