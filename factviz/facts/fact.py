@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -114,13 +115,17 @@ class Fact:
 
     def replace(self, **changes: Any) -> Fact:
         """The same fact with some fields changed; the subject is looked for again if need be."""
-        if {"prompt", "subject"} & changes.keys():
+        moved = bool({"prompt", "subject"} & changes.keys())
+        if moved:
             changes.setdefault("subject_start", None)
-        return dataclasses.replace(self, **changes)
+        made = dataclasses.replace(self, **changes)
+        if not moved:
+            made._set(notes=self.notes)
+        return made
 
     def _decide(self, note: str) -> None:
         self._set(notes=(*self.notes, note))
-        warnings.warn(note, FactvizWarning, stacklevel=5)
+        warnings.warn(note, FactvizWarning, stacklevel=_outside())
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
@@ -131,13 +136,12 @@ class Fact:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise FactvizError(f"{name} must be text, not {type(value).__name__}: {value!r}")
-            if any("\ud800" <= character <= "\udfff" for character in value):
-                raise FactvizError(
-                    f"the {name} {_show(value)} holds half a surrogate pair, which is no "
-                    "character: decode the text properly"
-                )
+            _check_characters(value, name)
             if not value.strip():
                 raise FactvizError(f"the {name} is empty ({value!r}): give at least one word")
+        for name in ("relation", "prefix", "template", "topic", "relation_words"):
+            if not isinstance(getattr(self, name), str):
+                raise FactvizError(f"{name} must be text, not {getattr(self, name)!r}")
         if self.prefix and not self.prompt.startswith(self.prefix):
             raise FactvizError(
                 f"prompt {_show(self.prompt)} does not begin with its prefix {_show(self.prefix)}"
@@ -166,11 +170,32 @@ class Fact:
         return start
 
 
-def _attribute_set(words: Iterable[str], answer: str, name: str) -> tuple[str, ...]:
+def _attribute_set(words: Any, answer: str, name: str) -> tuple[str, ...]:
     """Words without repeats and without the answer, in their order."""
-    if isinstance(words, str):
-        raise FactvizError(f"{name} must be a list of words, not one text: {_show(words)}")
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise FactvizError(f"{name} must be a list of words, not {words!r}")
+    words = tuple(words)
+    for word in words:
+        if not isinstance(word, str):
+            raise FactvizError(f"{name} must hold words, not {type(word).__name__}: {word!r}")
+        _check_characters(word, name)
     return tuple(word for word in dict.fromkeys(words) if word.strip() and word != answer.strip())
+
+
+def _check_characters(text: str, name: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise FactvizError(
+            f"{name}: {_show(text)} holds half a surrogate pair, which is no character: decode "
+            "the text properly"
+        )
+
+
+def _outside() -> int:
+    """The ``stacklevel`` of the first caller that is neither this module nor a generated method."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "") in (__name__, "dataclasses"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _show(text: str) -> str:

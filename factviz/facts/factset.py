@@ -99,7 +99,7 @@ class FactSet(Sequence[Fact]):
         """
         if top_k < 1:
             raise FactvizError(f"top_k must be at least 1, not {top_k}")
-        answers = [attribute_tokens(model.tokenizer, f, [f.answer])[0].token_id for f in self]
+        answers = [_answer_id(model.tokenizer, fact) for fact in self]
         tops = model.top_ids(self, top_k)
         return FactSet(
             fact for fact, answer, top in zip(self, answers, tops, strict=True) if answer in top
@@ -152,21 +152,30 @@ def as_facts(facts: Fact | Iterable[Fact]) -> list[Fact]:
     return found
 
 
+def _answer_id(tokenizer: Any, fact: Fact) -> int:
+    try:
+        return attribute_tokens(tokenizer, fact, [fact.answer])[0].token_id
+    except FactvizError as error:
+        raise FactvizError(f"{error} (fact {fact.prompt[:60]!r})") from None
+
+
 def _filled(facts: list[Fact]) -> list[Fact]:
     by_subject: dict[str, dict[str, list[str]]] = {}
-    by_relation: dict[str, dict[str, None]] = {}
+    by_relation: dict[str, dict[str, set[str]]] = {}
     for fact in facts:
         if fact.relation:
             by_subject.setdefault(fact.subject, {}).setdefault(fact.relation, []).append(
                 fact.answer
             )
-            by_relation.setdefault(fact.relation, {})[fact.answer] = None
+            by_relation.setdefault(fact.relation, {}).setdefault(fact.answer, set()).add(
+                fact.subject
+            )
     return [
         fact
         if fact.same_subject or fact.same_relation or not fact.relation
         else fact.replace(
             same_subject=_others(by_subject[fact.subject], fact.relation),
-            same_relation=tuple(by_relation[fact.relation]),
+            same_relation=_of_others(by_relation[fact.relation], fact.subject),
         )
         for fact in facts
     ]
@@ -174,6 +183,11 @@ def _filled(facts: list[Fact]) -> list[Fact]:
 
 def _others(answers: dict[str, list[str]], relation: str) -> tuple[str, ...]:
     return tuple(word for name, words in answers.items() if name != relation for word in words)
+
+
+def _of_others(answers: dict[str, set[str]], subject: str) -> tuple[str, ...]:
+    """Answers of other subjects: what is also right for this one is left out."""
+    return tuple(word for word, subjects in answers.items() if subject not in subjects)
 
 
 def _matching(facts: list[Fact], name: str, wanted: set[str]) -> list[Fact]:

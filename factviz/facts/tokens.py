@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from factviz.facts.errors import FactvizError, FactvizWarning
@@ -110,14 +111,24 @@ def attribute_tokens(
     wanted = _wanted(fact, attributes)
     base = _encode(tokenizer, fact.prompt)[0]
     kept: dict[int, AttributeToken] = {}
+    left_out: list[str] = []
     for item, role in wanted:
-        token = _attribute(tokenizer, fact, base, item, role)
+        try:
+            token = _attribute(tokenizer, fact, base, item, role)
+        except FactvizError as error:
+            # S and R may hold what this tokenizer cannot say; the answer, and what was asked for
+            # by name, must be there.
+            if attributes is not None or role == "answer":
+                raise
+            left_out.append(f"left out of {role}: {error}")
+            continue
         first = kept.setdefault(token.token_id, token)
         if first is not token:
             kept[token.token_id] = _shared(first, token)
     if not kept:
         raise FactvizError("no attributes were given: give words or token ids, or leave them out")
-    return list(kept.values())
+    found = list(kept.values())
+    return [_with_note(found[0], *left_out), *found[1:]] if left_out else found
 
 
 def _wanted(fact: Fact, attributes: Iterable[str | int] | None) -> Sequence[tuple[str | int, str]]:
@@ -128,7 +139,7 @@ def _wanted(fact: Fact, attributes: Iterable[str | int] | None) -> Sequence[tupl
         roles[word] = "both" if roles.get(word) == "same_subject" else "same_relation"
     if attributes is None:
         return list(roles.items())
-    if isinstance(attributes, (str, int)):
+    if isinstance(attributes, (str, Integral)):
         attributes = [attributes]
     return [(item, roles.get(item, "given") if isinstance(item, str) else "given")
             for item in attributes]  # fmt: skip
@@ -140,6 +151,8 @@ def _attribute(
     if isinstance(item, str):
         token_id, note = _first_new_token(tokenizer, fact.prompt, base, item, role)
         return AttributeToken(item, token_id, tokenizer.decode([token_id]), role, note)
+    if isinstance(item, bool) or not isinstance(item, Integral):
+        raise FactvizError(f"attribute {item!r} is neither a word nor a token id")
     size = len(tokenizer)
     token_id = int(item)
     if not 0 <= token_id < size:
@@ -179,8 +192,11 @@ def _shared(first: AttributeToken, later: AttributeToken) -> AttributeToken:
     else:
         role = first.role
     said = f"{later.word!r} has the same token and was left out"
-    note = f"{first.note}; {said}" if first.note else said
-    return AttributeToken(first.word, first.token_id, first.text, role, note)
+    return _with_note(replace(first, role=role), said)
+
+
+def _with_note(token: AttributeToken, *said: str) -> AttributeToken:
+    return replace(token, note="; ".join([token.note, *said] if token.note else said))
 
 
 def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -6,6 +6,7 @@ What raises every answer alike cancels in a − mean(R) and in a − foil (METHO
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,14 +32,28 @@ def contrasted(dataset: xr.Dataset, against: str | Iterable[str], of: str | None
         A word; by default each fact's answer.
     """
     words, roles = (np.asarray(dataset[name].values) for name in ("attribute_word", "role"))
-    wanted = [against] if isinstance(against, str) else list(against)
     taken = roles == "answer" if of is None else words == of
-    off = roles == wanted[0] if wanted[0] in ROLES else np.isin(words, wanted)
-    off &= ~taken
     _check(taken, dataset, "the answer" if of is None else f"attribute {shown(of, limit=60)!r}")
-    _check(off, dataset, f"anything of {shown(', '.join(wanted), limit=120)!r}")
+    wanted = _wanted(against)
+    # One text is a role or a word; a list is of words, and each must be there.
+    off = np.zeros(words.shape, bool)
+    for name in wanted:
+        by_role = isinstance(against, str) and name in ROLES
+        found = (roles if by_role else words) == name
+        _check(found & ~taken, dataset, f"anything of {shown(name, limit=60)!r}")
+        off |= found & ~taken
     weights = taken / taken.sum(1, keepdims=True) - off / off.sum(1, keepdims=True)
     return _combined(dataset, weights, _labels(words, taken, off, wanted))
+
+
+def _wanted(against: str | Iterable[str]) -> list[str]:
+    wanted: list[Any] = [against] if isinstance(against, str) else list(against)
+    if not wanted or not all(isinstance(name, str) for name in wanted):
+        raise FactvizError(
+            f"cannot contrast with {wanted!r}: give a role ({', '.join(ROLES)}), a word, or a list "
+            "of words among the attributes"
+        )
+    return wanted
 
 
 def _check(found: Bool[np.ndarray, "fact attribute"], dataset: xr.Dataset, what: str) -> None:
@@ -60,7 +75,7 @@ def _labels(
     named = []
     for row, one, others in zip(words, taken, off, strict=True):
         count = int(others.sum())
-        kind = f" {wanted[0]}" if wanted[0] in ROLES else ""
+        kind = f" {wanted[0]}" if len(wanted) == 1 and count > 1 else ""
         rest = str(row[others][0]) if count == 1 else f"mean of {count}{kind}"
         named.append(f"{row[one][0]} − {rest}")
     return np.array(named, dtype=object)[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,10 @@ def test_replace_looks_for_the_subject_again() -> None:
         ((PROMPT, "The Colosseum", "Italy"), {"prefix": "Q:"}, "does not begin with its prefix"),
         ((PROMPT, "The Colosseum", "Italy"), {"topic": "Rome"}, "topic 'Rome' not found"),
         ((PROMPT, 7, "Italy"), {}, "subject must be text, not int"),
+        ((PROMPT, "The Colosseum", "Italy", "", (), ("\ud83d",)), {}, "same_relation: .*surrogate"),
+        ((PROMPT, "The Colosseum", "Italy", "", (1,)), {}, "must hold words, not int"),
+        ((PROMPT, "The Colosseum", "Italy", "", None), {}, "must be a list of words, not None"),
+        ((PROMPT, "The Colosseum", "Italy", None), {}, "relation must be text"),
         (("About \ud83d is", "\ud83d", "Italy"), {}, "half a surrogate pair"),
         ((PROMPT, "The Colosseum", "Italy", "", "Rome"), {}, "must be a list of words"),
     ],
@@ -100,3 +105,11 @@ def test_what_was_decided_stays_with_the_fact() -> None:
     assert len(trimmed.notes) == 1 and "trimmed" in trimmed.notes[0]
     plain = Fact(PROMPT, "The Colosseum", "Italy")
     assert plain.notes == () and plain == trimmed
+
+
+@pytest.mark.parametrize("make", [Fact, lambda *given: Fact.from_template("{subject} is ", *given)])
+def test_a_warning_names_the_users_line(make: Any) -> None:
+    arguments = ("Ayr is ", "Ayr", "x") if make is Fact else ("Ayr", "x")
+    with pytest.warns(FactvizWarning) as caught:
+        make(*arguments)
+    assert caught[0].filename == __file__

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from factviz.facts.errors import FactvizError
+from factviz.facts.errors import FactvizError, FactvizWarning
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, as_facts
 from tests.hostile import HOSTILE
@@ -32,6 +32,21 @@ def test_s_and_r_come_from_the_set() -> None:
     assert (paris.same_subject, paris.same_relation) == (("French",), ("Italy",))
     assert (rome.same_subject, rome.same_relation) == ((), ("France",))
     assert lyon.same_relation == ("Italy",)
+
+
+def test_another_right_answer_of_the_same_subject_is_not_in_r() -> None:
+    facts = FactSet(
+        Fact(f"{subject} is in", subject, answer, "in")
+        for subject, answer in (("Ayr", "x"), ("Ayr", "y"), ("Bonn", "z"))
+    )
+    assert facts[0].same_relation == ("z",)
+    assert facts[2].same_relation == ("x", "y")
+
+
+def test_notes_stay_with_a_fact_inside_a_set() -> None:
+    with pytest.warns(FactvizWarning):
+        fact = Fact("Paris and Paris is in", "Paris", "France", "r")
+    assert FactSet([fact, *_facts()])[0].notes == fact.notes != ()
 
 
 def test_given_sets_are_kept() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -180,6 +181,27 @@ def test_an_answer_that_melts_into_the_prompt_is_refused() -> None:
     tokenizer = _wordlevel(["It is", "It is Italy"], pre_tokenizers.Split("\n", "isolated"))
     with pytest.raises(FactvizError, match="melts into"):
         attribute_tokens(tokenizer, _fact("It is", "It"))
+
+
+def test_what_a_tokenizer_cannot_say_is_left_out_of_the_sets_and_said() -> None:
+    tokenizer = _wordlevel(["It", "is", "Italy"], pre_tokenizers.Whitespace())
+    fact = _fact("It is", "It", same_relation=("Peru", "is"))
+    first, second = attribute_tokens(tokenizer, fact)
+    assert (first.word, second.word) == ("Italy", "is")
+    assert "left out of same_relation: attribute 'Peru' is not in this" in first.note
+    with pytest.raises(FactvizError, match="'Peru' is not in"):
+        attribute_tokens(tokenizer, fact, ["Italy", "Peru"])
+
+
+@pytest.mark.parametrize("bad", [7.9, True, None, ["a"]])
+def test_what_is_no_attribute_is_refused(tokenizer: Any, bad: Any) -> None:
+    with pytest.raises(FactvizError, match="neither a word nor a token id"):
+        attribute_tokens(tokenizer, _fact(), [bad])
+
+
+def test_numpy_ids_are_ids(tokenizer: Any) -> None:
+    one = np.int64(300)
+    assert attribute_tokens(tokenizer, _fact(), one)[0].token_id == 300  # type: ignore[arg-type]
 
 
 def test_a_kept_trailing_space_is_a_token_and_the_answer_brings_its_own(tokenizer: Any) -> None:

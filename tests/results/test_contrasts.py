@@ -34,6 +34,23 @@ def test_a_foil_and_another_word():
     assert "as a contrast" in one.provenance["target"]
 
 
+def test_every_word_asked_for_must_be_there():
+    result = factories.attribution()
+    for asked, said in (
+        (["France", "Zzz"], "anything of 'Zzz'"),
+        (["same_relation", "Rome"], "anything of 'same_relation'"),
+        ([], "cannot contrast with"),
+        ([5], "cannot contrast with"),
+    ):
+        with pytest.raises(FactvizError, match=said):
+            result.contrast(asked)
+    both = result.contrast(["France", "Rome"])
+    mean = (result.bias.sel(attribute="France") + result.bias.sel(attribute="Rome")) / 2
+    wanted = result.bias.sel(attribute="Italy") - mean
+    assert both.bias.item() == pytest.approx(float(wanted), abs=1e-6)
+    assert both.dataset["attribute_word"].item() == "Italy − mean of 2"
+
+
 def test_the_parts_of_a_contrast_add_up_and_are_checked():
     result = factories.attribution()
     result.dataset["mlps"][:] += 1.0  # broken for all attributes alike: the contrast is whole
