@@ -1,6 +1,6 @@
 """Ablate heads and sublayers, beside random ones like them (P1 point 11).
 
-Three ablations that do not stand for one another (METHODS.md, Warnings): a hard edge mask in
+Three ablations that do not stand for one another: a hard edge mask in
 `factviz.analysis.blocking`, a mean or zero in place of an output here, another prompt's output in
 `factviz.analysis.patching`.
 """
@@ -91,7 +91,7 @@ def ablate(
 
     References
     ----------
-    METHODS.md, P1 point 11.
+    Chughtai, Cooney, Nanda, *Summing Up the Facts*, arXiv 2402.07321.
     """
     if mode not in ("mean", "zero"):
         raise FactvizError(f"mode {mode!r} is unknown: 'mean' or 'zero'")

@@ -1,4 +1,4 @@
-"""Attention knockout: what END loses when it may not read some positions (METHODS.md, P3 point 1).
+"""Attention knockout: what END loses when it may not read some positions (arXiv 2304.14767).
 
 A sweep blocks END's view of a set of positions in a window of layers around each layer. All of it
 runs as one batch on the engine: the prompt's own states are computed once.

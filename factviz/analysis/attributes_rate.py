@@ -1,4 +1,4 @@
-"""The attributes rate: what a hidden state says about its subject (METHODS.md, P3 point 3)."""
+"""The attributes rate: what a hidden state says about its subject (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

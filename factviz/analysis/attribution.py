@@ -60,7 +60,7 @@ def attribute_logits(
 
     References
     ----------
-    Chughtai, Cooney, Nanda, *Summing Up the Facts*, arXiv 2402.07321; METHODS.md, P1.
+    Chughtai, Cooney, Nanda, *Summing Up the Facts*, arXiv 2402.07321.
     """
     if value_bias not in ("out", "in"):
         raise FactvizError(f"value_bias={value_bias!r} is unknown: 'out' or 'in'")

@@ -1,4 +1,4 @@
-"""The parts of centred logits: heads by source, MLPs, embedding, biases (METHODS.md, P1).
+"""The parts of centred logits: heads by source, MLPs, embedding, biases (arXiv 2402.07321).
 
 W_O is projected onto the attribute directions first, so that memory grows with attributes × heads ×
 sources and never × d_model.

@@ -1,4 +1,4 @@
-"""Directions in the residual stream that read an attribute's centred logit (METHODS.md, P1).
+"""Directions in the residual stream that read an attribute's centred logit (arXiv 2402.07321).
 
 Weights are folded on the fly: γ ⊙ (W_U[:, t] − vocabulary mean), its own mean taken out for a
 LayerNorm. The frozen scale is per fact and divides later.

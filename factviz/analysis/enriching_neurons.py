@@ -1,4 +1,4 @@
-"""Which neurons write a subject's attributes at its last token (METHODS.md, P3: by neuron)."""
+"""Which neurons write a subject's attributes at its last token (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradient × input: which states the answer is most sensitive to (METHODS.md, P3 point 8)."""
+"""Gradient × input: which states the answer is most sensitive to (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a head maps a token to, from its weights alone (METHODS.md, P3 point 7)."""
+"""What a head maps a token to, from its weights alone (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

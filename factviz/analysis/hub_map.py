@@ -1,4 +1,4 @@
-"""Which heads map a subject's tokens to its attributes, in all layers (METHODS.md, P3.7)."""
+"""Which heads map a subject's tokens to its attributes, in all layers (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The logit lens: every state read as if it were the last (METHODS.md, P3 point 6)."""
+"""The logit lens: every state read as if it were the last (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

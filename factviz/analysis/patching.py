@@ -79,7 +79,7 @@ def patch_heads(
 
     References
     ----------
-    Chughtai, Cooney, Nanda, arXiv 2402.07321; METHODS.md, P1 point 7.
+    Chughtai, Cooney, Nanda, arXiv 2402.07321.
     """
     check_draws(controls)
     prompts = read_prompts(model, facts)

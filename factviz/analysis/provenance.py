@@ -15,7 +15,7 @@ from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens
 from factviz.models.factmodel import FactModel
 
-RAW = "P3: raw output embedding, no layer norm"  # METHODS.md: named in every result that projects
+RAW = "P3: raw output embedding, no layer norm"  # named in every result that projects
 
 
 def provenance(

@@ -73,7 +73,7 @@ def patch_states(
 
     References
     ----------
-    Geva et al., arXiv 2304.14767, section 6; METHODS.md, P3 point 5.
+    Geva et al., arXiv 2304.14767.
     """
     check_draws(controls)
     prompts = read_prompts(model, facts)

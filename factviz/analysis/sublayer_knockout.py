@@ -1,4 +1,4 @@
-"""Sublayer knockout: what MLP and attention updates at one position do (METHODS.md, P3 point 2)."""
+"""Sublayer knockout: what MLP and attention updates at one position do (arXiv 2304.14767)."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def _attribute(
 def _first_new_token(
     tokenizer: Any, prompt: str, base: list[int], word: str, role: str
 ) -> tuple[int, str]:
-    """METHODS' rule: the first token that prompt + " " + word has and prompt has not."""
+    """The first token that prompt + " " + word has and prompt has not."""
     name = "answer" if role == "answer" else "attribute"
     if not word.strip():
         raise FactvizError(f"the {name} is empty ({word!r}): give at least one word")

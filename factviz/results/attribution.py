@@ -1,6 +1,6 @@
 """Direct logit attribution: what every head, MLP, embedding and bias wrote towards each attribute.
 
-METHODS.md, P1: heads at every source token + MLPs + embedding + bias = the centred logit.
+arXiv 2402.07321: heads at every source token + MLPs + embedding + bias = the centred logit.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ class Attribution(Result):
         Parameters
         ----------
         against
-            A role ("same_relation", "same_subject", …), a word, or several words; the mean of their
-            contributions is taken off. They must be among this result's attributes.
+            A role ("same_relation", "same_subject", …), a word, or a list of words; the mean of
+            their contributions is taken off. Each must be among this result's attributes.
         of
             Another word in place of each fact's answer.
 

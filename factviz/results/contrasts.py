@@ -1,6 +1,6 @@
 """One attribute against others: contributions are linear, so a difference of attributes is exact.
 
-What raises every answer alike cancels in a − mean(R) and in a − foil (METHODS.md, "Words").
+What raises every answer alike cancels in a − mean(R) and in a − foil.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ def _names_from_mapping(groups: Groups, length: int, fact: int) -> list[str]:
     names = ["other"] * length
     taken: dict[int, str] = {}
     for name, positions in groups.items():
+        if not name:
+            raise FactvizError(f"a group needs a name: positions {list(positions)} have ''")
         for position in positions:
             if not 0 <= position < length:
                 raise FactvizError(

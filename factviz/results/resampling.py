@@ -1,7 +1,7 @@
 """Means over facts with intervals: bootstrap by subject, macro-averaged over relations.
 
 Facts of one subject are not independent, so subjects are drawn, not rows; a relation with many
-facts does not outvote one with few (METHODS.md, Statistics).
+facts does not outvote one with few.
 """
 
 from __future__ import annotations

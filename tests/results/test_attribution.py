@@ -191,3 +191,8 @@ def test_a_dataset_with_other_dimensions_is_refused():
             result.dataset.transpose("source", "fact", "attribute", "layer", "head"),
             result.provenance,
         )
+
+
+def test_a_group_without_a_name_is_refused():
+    with pytest.raises(FactvizError, match="a group needs a name"):
+        factories.attribution().by_group({"": [1, 2]})

@@ -31,7 +31,7 @@ _BATCH = 256
 def measure(model: torch.nn.Module, tokenizer: Tokenizer, pairs: list[Pair]) -> dict[str, Any]:
     """Top-1 share and mean P(answer) of pairs, in all and by relation.
 
-    The answer is its first token (METHODS); P(answer) is a probability, averaged over pairs.
+    The answer is its first token; P(answer) is a probability, averaged over pairs.
     """
     right: dict[str, list[float]] = defaultdict(list)
     probability: list[float] = []
