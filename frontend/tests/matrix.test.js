@@ -147,6 +147,13 @@ describe("choosing a head", () => {
     expect(find(root, "section").textContent).toContain("total +8.00 logits");
   });
 
+  test("where sums mean nothing the row has no total", () => {
+    const root = matrixFigure({ totals: false });
+    find(root, "[role=row][data-row='0'] [role=gridcell]").click();
+    expect(find(root, "section").textContent).toContain("share: of all |values|");
+    expect(find(root, "section").textContent).not.toContain("total");
+  });
+
   test("of a long row the weakest tokens are summed up", () => {
     const pack = new Pack();
     const values = pack.add([...Array(40).fill(0.5), 9], [1, 41]);
@@ -159,7 +166,7 @@ describe("choosing a head", () => {
     mount(root);
     find(root, ".fv-body [role=gridcell]").click();
     expect(findAll(root, "section [role=listitem]").length).toBe(32);
-    expect(find(root, "section").textContent).toContain("9 weaker tokens: +4.50 logits");
+    expect(find(root, "section").textContent).toContain("9 weaker: +4.50 logits");
   });
 });
 

@@ -15,7 +15,7 @@ const MOST = 32;
  * @param {import("../spec").Colours} colours
  * @param {() => void} clear
  */
-export function rowDetail({ rows, columns, unit: unitText }, row, page, colours, clear) {
+export function rowDetail({ rows, columns, unit: unitText, totals }, row, page, colours, clear) {
   const { table, write } = page;
   const count = columns.labels.length;
   const groups = groupOf(columns);
@@ -42,12 +42,13 @@ export function rowDetail({ rows, columns, unit: unitText }, row, page, colours,
   const total = at(count);
   const rest = total - kept.reduce((sum, c) => sum + at(c), 0);
   const weaker = all.length - kept.length;
-  const note = weaker ? `${weaker} weaker tokens: ${write(rest)} ${unit}. ` : "";
+  const sums = totals !== false;
+  const note = weaker ? `${weaker} weaker${sums ? `: ${write(rest)} ${unit}` : ""}. ` : "";
   return h(
     "section.detail",
     { label: title },
-    h(".detailhead", {}, h("b", {}, bdi(name)), `total ${write(total)} ${unit}`, button),
+    h(".detailhead", {}, h("b", {}, bdi(name)), sums && `total ${write(total)} ${unit}`, button),
     barList(bars, { title, unit, colours }).node,
-    h("p.dim", {}, `${note}share: of the row's summed |contributions|`),
+    h("p.dim", {}, `${note}share: of all |values|`),
   );
 }
