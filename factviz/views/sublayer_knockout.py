@@ -68,7 +68,7 @@ def build(result: SublayerKnockout) -> Figure:
             shown.curves(),
             "sublayer",
             names=_NAMES,
-            title=f"Updates cancelled at {said.get('at')}, in windows of width {said.get('window')}",
+            title=f"Updates cancelled at {said.get('at')}, windows of {said.get('window')}",
             x_title="first layer of the window",
         )
     )
