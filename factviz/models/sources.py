@@ -16,7 +16,7 @@ from torch import nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from factviz.facts.errors import FactvizError
-from factviz.models import names, repairs
+from factviz.models import checkpoints, names, repairs
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,13 @@ class _SafeLoader:
 
     def from_pretrained(self, name: str, **options: Any) -> Any:
         options |= {"use_safetensors": True, "local_files_only": self.local}
+        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # named below
         try:
-            model = self.chosen.from_pretrained(name, **options)
+            loaded: Any = self.chosen.from_pretrained(name, **options)
         except Exception as error:
             raise FactvizError(names.what_failed(name, self.local, error)) from None
+        model, info = loaded
+        checkpoints.check_complete(model, info, name)
         self.plain = _probed(model, type(model).__name__)
         return model
 

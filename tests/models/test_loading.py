@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformer_lens.model_bridge import TransformerBridge
 
 import factviz as fv
 from factviz.models import names, repairs
-from tests.families import VOCABULARY, tiny_model, tiny_tokenizer
+from tests.families import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model, tiny_tokenizer
 from tests.hostile import HOSTILE
 
 SMALL: dict[str, Any] = {
@@ -170,6 +172,78 @@ def test_a_folder_that_is_no_model(folder: Path, tmp_path: Path) -> None:
     assert "martian" in _refused(folder)
     (folder / "config.json").write_text("{")
     assert "JSON" in _refused(folder)
+
+
+def _saved(place: Path, family: str) -> Path:
+    tiny_model(family).save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
+    return place
+
+
+def _reconfigured(place: Path, **changes: Any) -> None:
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | changes))
+
+
+def _reweighted(place: Path, change: Any) -> None:
+    weights = load_file(place / "model.safetensors")
+    save_file(change(weights), place / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"n_layer": 5}, "lacks 'transformer.h.3.attn.c_attn.bias'"),
+        ({"n_layer": 1}, "has beyond the model 'transformer.h.1.attn.c_attn.weight'"),
+        ({"vocab_size": 70}, "has in another shape 'transformer.wte.weight'"),
+        ({"tie_word_embeddings": False}, "lacks 'lm_head.weight'"),
+    ],
+)
+def test_weights_that_do_not_fit_the_config(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    _reconfigured(_saved(tmp_path, "gpt2"), **changes)
+    assert said in _refused(tmp_path)
+
+
+def test_further_layers_are_seen_in_a_checkpoint_of_the_body(tmp_path: Path) -> None:
+    _reconfigured(_saved(tmp_path, "gpt2"), n_layer=1)
+    _reweighted(tmp_path, lambda w: {k.removeprefix("transformer."): v for k, v in w.items()})
+    assert "has beyond the model 'h.1." in _refused(tmp_path)
+
+
+def test_biases_that_the_config_leaves_out(folder: Path) -> None:
+    _reconfigured(folder, attention_bias=False)
+    assert "'model.layers.0.self_attn.k_proj.bias'" in _refused(folder)
+
+
+def test_norms_that_the_config_leaves_out(folder: Path) -> None:
+    extra = {"model.layers.0.post_feedforward_layernorm.weight": torch.ones(32)}
+    _reweighted(folder, lambda weights: weights | extra)
+    assert "post_feedforward_layernorm" in _refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "buffers"),
+    [
+        ("gpt2", ("transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias")),
+        ("gptj", ("transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias")),
+        ("llama", ("model.layers.0.self_attn.rotary_emb.inv_freq", "v_head.summary.weight")),
+        ("neox-parallel", ("gpt_neox.layers.0.attention.bias",)),
+    ],
+)
+def test_old_buffers_and_foreign_heads_do_no_harm(
+    tmp_path: Path, family: str, buffers: tuple[str, ...]
+) -> None:
+    extra = {name: torch.ones(4, 4) for name in buffers}
+    _reweighted(_saved(tmp_path, family), lambda weights: weights | extra)
+    assert fv.load_model(tmp_path).n_layers == 3
+
+
+# falcon-rw from a folder is refused by the check of its bridge, whatever its weights.
+@pytest.mark.parametrize("family", sorted({*FAMILIES, *MORE_FAMILIES} - {"falcon-rw"}))
+def test_every_family_loads_from_its_own_folder(tmp_path: Path, family: str) -> None:
+    assert fv.load_model(_saved(tmp_path, family)).n_layers > 0
 
 
 def test_pickled_weights_are_not_loaded(folder: Path) -> None:
