@@ -9,9 +9,15 @@ from typing import Any
 import torch
 
 from factviz.facts.errors import FactvizError
-from factviz.models import sources
+from factviz.models import names, sources
 from factviz.models.factmodel import FactModel
 from factviz.models.geometry import read_geometry
+
+# What families call their context; MPT says max_seq_len, Bloom seq_length.
+_CONTEXT_FIELDS = (
+    "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
+    "seq_length",
+)  # fmt: skip
 
 
 def load_model(
@@ -99,8 +105,8 @@ def _bos_id(found: sources.Found, wanted: bool | None) -> int | None:
         bos = getattr(found.bridge.original_model.config, "bos_token_id", None)
         if bos is None:
             raise FactvizError(
-                f"prepend_bos=True, but the tokenizer of {found.name} has no BOS token: set "
-                "tokenizer.bos_token"
+                f"prepend_bos=True, but the tokenizer of {names.visible(found.name)} has no BOS "
+                "token: set tokenizer.bos_token"
             )
     return bos if wanted else None
 
@@ -130,7 +136,7 @@ def _file_says_bos(tokenizer: Any) -> bool:
 def _max_length(bridge: Any) -> int | None:
     config = bridge.original_model.config
     config = getattr(config, "text_config", None) or config
-    for field in ("max_position_embeddings", "n_positions", "seq_length"):
+    for field in _CONTEXT_FIELDS:
         if isinstance(length := getattr(config, field, None), int):
             return length
     return None

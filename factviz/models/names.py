@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import unicodedata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -14,6 +15,18 @@ from factviz.facts.errors import FactvizError
 
 EMBEDDED = ("mini", "mini-propagation", "mini-gpt2")
 _WEIGHTS = Path(__file__).parent / "mini" / "weights"
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_KEPT = {"\u200c", "\u200d"}  # joiners: emoji and several scripts are spelt with them
+
+
+def visible(text: str) -> str:
+    """A name as it may be printed: what hides, reorders or commands is named instead."""
+    return "".join(
+        f"‹U+{ord(char):04X}›"
+        if unicodedata.category(char) in _HIDDEN and char not in _KEPT
+        else char
+        for char in text
+    )
 
 
 def short_name(name: str) -> str:
@@ -30,10 +43,7 @@ def locate(source: str | Path) -> tuple[Path | None, str]:
     if source in EMBEDDED:
         folder = _WEIGHTS / str(source)
         if not (folder / "config.json").is_file():
-            raise FactvizError(
-                f"the embedded model {source!r} has no weights in this installation: "
-                f"python -m factviz.models.mini.train makes them; {_installed()}"
-            )
+            raise FactvizError(_not_here(str(source)))
         return folder, str(source)
     path = _path(source)
     if path.is_dir():
@@ -80,9 +90,19 @@ def cached_folder(name: str, boot: dict[str, Any]) -> Path:
     return Path(found)
 
 
-def _installed() -> str:
-    here = [name for name in EMBEDDED if (_WEIGHTS / name / "config.json").is_file()]
-    return f"here are {', '.join(here)}" if here else "none is here"
+def installed() -> list[str]:
+    """The embedded models whose weights are here."""
+    return [name for name in EMBEDDED if (_WEIGHTS / name / "config.json").is_file()]
+
+
+def _not_here(name: str) -> str:
+    here = f"here: {', '.join(installed()) or 'none'}"
+    if name == "mini":
+        return (
+            "the embedded model 'mini' has no weights in this installation: python -m "
+            f"factviz.models.mini.train makes them ({here})"
+        )
+    return f"the embedded model {name!r} does not come with this version of factviz yet ({here})"
 
 
 def _check_folder(folder: Path) -> None:
@@ -115,13 +135,13 @@ def what_failed(where: str, local: bool, error: Exception) -> str:
     if local:
         return f"folder {where!r} could not be loaded as a model ({reason(error)})"
     return (
-        f"model {where!r} is not embedded ({', '.join(EMBEDDED)}), is no folder here, and could "
-        "not be had from the Hugging Face Hub: wrong name, no safetensors, or no network "
-        f"({reason(error)})"
+        f"model {where!r} is not embedded ({', '.join(installed()) or 'none is'}), is no folder "
+        "here, and could not be had from the Hugging Face Hub: wrong name, no safetensors, or no "
+        f"network ({reason(error)})"
     )
 
 
 def reason(error: Exception) -> str:
     """The kind and the first line of an error."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {visible(lines[0][:160])}" if lines else type(error).__name__

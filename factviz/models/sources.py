@@ -41,14 +41,15 @@ def find(
     """Bring whatever was given to a bridge and a tokenizer."""
     _check_device(device)
     _check_options(boot)
+    _check_tokenizer(tokenizer)
     if isinstance(source, TransformerBridge):
         return _from_bridge(source, tokenizer, given=[device, dtype, *boot])
     if isinstance(source, nn.Module):
         return _from_object(source, tokenizer, device, dtype, boot)
     if not isinstance(source, (str, Path)) or not str(source).strip():
         raise FactvizError(
-            f"{source!r} is no model: give {', '.join(map(repr, names.EMBEDDED))}, a folder, "
-            "a Hub name, a transformers model or a TransformerBridge"
+            f"{source!r} is no model: give {_embedded()}a folder, a Hub name, a transformers "
+            "model or a TransformerBridge"
         )
     folder, name = names.locate(source)
     if folder is None and names.is_offline():
@@ -73,6 +74,18 @@ def _check_options(boot: dict[str, Any]) -> None:
         if name not in known or name in taken:
             free = ", ".join(key for key in known if key not in taken)
             raise FactvizError(f"unknown option {name!r}; beside load_model's own there are {free}")
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    if tokenizer is not None and not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+        raise FactvizError(
+            f"tokenizer {str(tokenizer)[:80]!r} ({type(tokenizer).__name__}) is none of "
+            "transformers: load one with AutoTokenizer.from_pretrained"
+        )
+
+
+def _embedded() -> str:
+    return "".join(f"{name!r}, " for name in names.installed())
 
 
 def _from_bridge(bridge: Any, tokenizer: Any, given: list[Any]) -> Found:
@@ -213,7 +226,8 @@ def _boot(
 
 def _architecture(config: Any) -> str:
     named = getattr(config, "architectures", None)
-    return str(named[0] if named else getattr(config, "model_type", type(config).__name__))
+    kind = named[0] if named else getattr(config, "model_type", type(config).__name__)
+    return names.visible(str(kind))
 
 
 def _refuse_other_kinds(config: Any, architecture: str) -> None:

@@ -271,7 +271,7 @@ def test_a_model_without_its_tokenizer(folder: Path) -> None:
 
 def test_an_unknown_name_without_a_network_is_one_line() -> None:
     message = _refused("nobody/no-such-model")
-    assert "'nobody/no-such-model' is not embedded (mini, " in message
+    assert "'nobody/no-such-model' is not embedded (mini" in message
     assert "no network" in message
 
 
@@ -304,7 +304,32 @@ def test_what_is_no_name_at_all(source: Any) -> None:
 
 def test_an_embedded_model_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(names, "_WEIGHTS", tmp_path)
-    assert "'mini-gpt2' has no weights" in _refused("mini-gpt2")
+    message = _refused("mini-gpt2")
+    assert "'mini-gpt2' does not come with this version of factviz yet (here: none)" in message
+    assert "train" not in message
+    assert "'mini' has no weights" in _refused("mini")
+    assert "mini.train makes them" in _refused("mini")
+
+
+def test_only_embedded_models_that_are_here_are_offered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini" / "config.json").touch()
+    monkeypatch.setattr(names, "_WEIGHTS", tmp_path)
+    assert "(here: mini)" in _refused("mini-gpt2")
+    assert "is not embedded (mini), is" in _refused("nobody/no-such-model")
+    assert "give 'mini', a folder" in _refused(3)
+
+
+def test_what_is_no_tokenizer() -> None:
+    for tokenizer in (object(), "gpt2"):
+        assert "AutoTokenizer" in _refused(tiny_model("gpt2"), tokenizer=tokenizer)
+
+
+def test_an_alibi_model_has_a_context_too() -> None:
+    model = fv.load_model(tiny_model("mpt"), tokenizer=tiny_tokenizer())
+    assert model.max_length == model.network.config.max_seq_len  # pyright: ignore
 
 
 def test_a_bridge_that_computes_something_else_is_refused(
