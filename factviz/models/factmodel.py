@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens, tokenize_prompt
-from factviz.models import fingerprint
+from factviz.models import fingerprint, names
 from factviz.models.geometry import Geometry, linear_bias, linear_weight, vocabulary_mean
 from factviz.models.recording import Record, logits_at_end, record
 
@@ -121,7 +122,17 @@ class FactModel:
 
     def tokenize(self, fact: Fact) -> PromptTokens:
         """A fact's prompt as this model reads it, with its BOS convention and context."""
-        return tokenize_prompt(self.tokenizer, fact, bos_id=self.bos_id, max_length=self.max_length)
+        tokens = tokenize_prompt(
+            self.tokenizer, fact, bos_id=self.bos_id, max_length=self.max_length
+        )
+        network: Any = self.network
+        size = network.get_input_embeddings().weight.shape[0]
+        if max(tokens.ids) >= size:
+            raise FactvizError(
+                f"token {max(tokens.ids)} of prompt {fact.prompt[:60]!r} is none of the {size} "
+                f"that {names.visible(self.name)} embeds: is this its tokenizer? Pass tokenizer="
+            )
+        return tokens
 
     def padded(
         self, rows: Sequence[Sequence[int]]
@@ -156,15 +167,17 @@ class FactModel:
         Raises
         ------
         FactvizError
-            If the prompt is empty or too long, or k is below 1.
+            If the prompt is no text, empty or too long, or k is no whole number from 1 on.
         """
-        if k < 1:
-            raise FactvizError(f"k={k} predictions cannot be shown: ask for 1 or more")
+        if not isinstance(k, Integral) or k < 1:
+            raise FactvizError(
+                f"k={k!r} predictions cannot be shown: ask for a whole number, 1 or more"
+            )
         ids = self.tokenize(_as_fact(prompt)).ids
         with self.lock:
             logits = logits_at_end(self.network, self.geometry, *self.padded([ids]))[0]
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        best = logits.topk(min(k, len(logits)))
+        best = logits.topk(min(int(k), len(logits)))
         return pd.DataFrame(
             {
                 "token": [self.tokenizer.decode([i]) for i in best.indices.tolist()],
@@ -188,16 +201,18 @@ class FactModel:
 
     def __repr__(self) -> str:
         return (
-            f"FactModel {self.name}: {self.architecture}, {self.n_layers} layers × "
+            f"FactModel {names.visible(self.name)}: {self.architecture}, {self.n_layers} layers × "
             f"{self.n_heads} heads, d_model {self.d_model}, {str(self.dtype).split('.')[-1]} "
             f"on {self.device}"
         )
 
 
-def _as_fact(prompt: str | Fact) -> Fact:
+def _as_fact(prompt: Any) -> Fact:
     """A prompt alone has no subject: the whole of it stands in."""
     if isinstance(prompt, Fact):
         return prompt
+    if not isinstance(prompt, str):
+        raise FactvizError(f"the prompt is {prompt!r}: give a text or a Fact")
     if not prompt.strip():
         raise FactvizError(f"the prompt is empty ({prompt!r}): give some text")
     return Fact(prompt, subject=prompt.rstrip(), answer="?")

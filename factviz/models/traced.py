@@ -94,9 +94,10 @@ def trace(
     Raises
     ------
     FactvizError
-        If a prompt is too long, a group overlaps another or lies outside the prompt, or the model
-        does not show what it attends to.
+        If a prompt is too long, a group has no name, overlaps another or lies outside the prompt,
+        or the model does not show what it attends to.
     """
+    _check_input(model, facts)
     found = as_facts(facts)
     tokens = [model.tokenize(fact) for fact in found]
     named = _groups(groups, tokens)
@@ -106,6 +107,16 @@ def trace(
         _check_causal(model, made, [len(tokens[i]) for i in batch])
     joined = _joined(model, records, [len(row) for row in tokens])
     return Trace(model, found, tokens, named, isinstance(facts, Fact), *joined)
+
+
+def _check_input(model: Any, facts: Any) -> None:
+    if not isinstance(model, FactModel):
+        raise FactvizError(
+            f"the model is {str(model)[:80]!r} ({type(model).__name__}): trace(model, facts) takes "
+            "what load_model gives, first"
+        )
+    if not isinstance(facts, (Fact, Iterable)):
+        raise FactvizError(f"the facts are {facts!r}: pass a Fact, a list of them or a FactSet")
 
 
 def _batches(tokens: Sequence[PromptTokens]) -> list[list[int]]:
@@ -137,6 +148,8 @@ def _groups(
 def _partition(groups: Groups, length: int) -> dict[str, tuple[int, ...]]:
     owner: dict[int, str] = {}
     for name, positions in groups.items():
+        if not name:
+            raise FactvizError(f"a group is named {name!r}: padding is marked so; give it a name")
         for position in positions:
             if not 0 <= position < length:
                 raise FactvizError(

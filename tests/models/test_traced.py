@@ -73,6 +73,7 @@ def test_groups_can_be_given(model: fv.FactModel) -> None:
         ({"subject": [9]}, "position 9"),
         ({"subject": [-1]}, "position -1"),
         ({"subject": [1], "end": [1]}, "partition"),
+        ({"": [1]}, "a group is named ''"),
         ([{"subject": [1]}], "1 groupings for 3 facts"),
     ],
 )
@@ -155,5 +156,32 @@ def test_predictions(model: fv.FactModel) -> None:
     for prompt, said in (("", "empty"), ("  ", "empty")):
         with pytest.raises(fv.FactvizError, match=said):
             model.predict(prompt)
-    with pytest.raises(fv.FactvizError, match="k=0"):
-        model.predict("w5", k=0)
+    for k in (0, 2.5, None):
+        with pytest.raises(fv.FactvizError, match=f"k={k}"):
+            model.predict("w5", k=k)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(fv.FactvizError, match="the prompt is None"):
+        model.predict(None)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_no_model_and_what_are_no_facts(model: fv.FactModel) -> None:
+    trace: Any = fv.trace
+    with pytest.raises(fv.FactvizError, match="the facts are None"):
+        trace(model, None)
+    with pytest.raises(fv.FactvizError, match=r"\(Fact\): trace\(model, facts\)"):
+        trace(FACTS[0], model)
+
+
+def test_the_tokenizer_of_another_model(model: fv.FactModel) -> None:
+    wrong = tiny_tokenizer()
+    wrong.add_tokens(["Etruria"])
+    other = fv.load_model(tiny_model("llama"), tokenizer=wrong)
+    for ask in (other.predict, lambda text: fv.trace(other, fv.Fact(text, "Etruria", "w3"))):
+        with pytest.raises(fv.FactvizError, match=r"none of the 61 .* is this its tokenizer"):
+            ask("w5 Etruria")
+
+
+def test_a_models_name_cannot_command_the_terminal() -> None:
+    name = "\x1b[31m\u202eevil\nname"
+    hostile = fv.load_model(tiny_model("llama"), tokenizer=tiny_tokenizer(), name=name)
+    assert hostile.name == name
+    assert repr(hostile).startswith("FactModel ‹U+001B›[31m‹U+202E›evil‹U+000A›name: Llama")
