@@ -96,6 +96,38 @@ def test_files_follow_the_umask(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_file_keeps_its_protection(tmp_path, mode):
+    path = tmp_path / "x.csv"
+    path.write_text("before")
+    path.chmod(mode)
+    files.write_whole(path, b"after")
+    assert path.stat().st_mode & 0o777 == mode
+    assert path.read_text() == "after"
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(FactvizError, match="it is a pipe"):
+        files.write_whole(tmp_path / "x.csv", b"after")
+    assert (tmp_path / "x.csv").is_fifo()
+
+
+def test_a_protected_file_is_not_replaced(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("before")
+    path.chmod(0o444)
+    with pytest.raises(FactvizError, match=r"mode 0444\); make it writable"):
+        files.write_whole(path, b"after")
+    assert path.read_text() == "before"
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a superuser may write anywhere
+    with pytest.raises(FactvizError, match="may not be written; choose another"):
+        files.write_whole(tmp_path / "x.csv", b"after")
+
+
 @pytest.mark.parametrize("start", list("=+-@\t\r\n＝"))
 def test_cells_that_look_like_formulas_are_quoted(start):
     assert tables.safe_cell(start + "1") == "'" + start.replace("\r", "␍") + "1"
