@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import io
-import re
+import unicodedata
 from typing import TYPE_CHECKING
+
+from factviz.results.shown import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # What spreadsheets take for a formula; the full-width forms are folded to these by some of them.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-# A lone CR too: writers leave it unquoted, readers take it for the end of the row.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# Control, format (they turn a line around) and line separators. CSV quotes tabs and line feeds, but
+# a lone CR it leaves, and readers take that for the end of the row.
+_COMMANDS = {"Cc", "Cf", "Zl", "Zp"}
 
 
-def _control_picture(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return "\u2421" if code == 0x7F else chr(0x2400 + code)
+def _visible(char: str) -> str:
+    obeyed = unicodedata.category(char) in _COMMANDS and char not in "\t\n"
+    return shown(char) if obeyed else char
 
 
 def safe_cell(value: object) -> object:
-    """A text cell as text: a leading quote before what would be a formula, no control characters.
+    """A text cell as text: a leading quote before what would be a formula, nothing that commands.
 
     Numbers and missing values pass unchanged.
     """
     if not isinstance(value, str):
         return value
-    safe = _CONTROL.sub(_control_picture, value)
+    safe = value if value.isprintable() else "".join(map(_visible, value))
     return "'" + safe if value.startswith(_FORMULA) else safe
 
 

@@ -154,6 +154,9 @@ def test_hostile_text_in_csv_is_text(tmp_path):
     assert "'=1+1" in cells and "'@SUM(A1)" in cells
     assert "</script><script>alert(1)</script>" in cells
     assert not any(cell.startswith(tuple("=+-@\t\r")) for cell in cells)
+    assert not any(c in "\u202e\u202c\u2066\u2069\u200f\u2028\x9b" for c in "".join(cells))
+    assert "‹U+202E›evil‹U+202C› ‹U+2066›x‹U+2069›‹U+200F›" in cells
+    assert "😀 👩\u200d👩\u200d👧 🇮🇹" in cells
     assert not any(ord(c) < 32 and c not in "\t\r\n" for cell in cells for c in cell)
 
 
