@@ -19,7 +19,7 @@ def _committed() -> str:
     except FileNotFoundError:
         raise FactvizError(
             "this installation of factviz lacks views/static/factviz.js, so it cannot draw:"
-            " install it again, or run `make bundle` in a checkout"
+            " install it again, or run `make frontend` in a checkout"
         ) from None
 
 
