@@ -13,6 +13,7 @@ from factviz.analysis.hub_map import map_hubs as map_hubs
 from factviz.analysis.lens import lens as lens
 from factviz.analysis.partial import partial_result as partial_result
 from factviz.analysis.patching import patch_heads as patch_heads
+from factviz.analysis.recall_flow import follow_recall as follow_recall
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.facts.errors import FactvizError as FactvizError
@@ -35,6 +36,7 @@ from factviz.results.hub_map import HubMap as HubMap
 from factviz.results.lens import LogitLens as LogitLens
 from factviz.results.opening import open_result as open_result
 from factviz.results.options import options as options
+from factviz.results.recall_flow import RecallFlow as RecallFlow
 from factviz.results.sublayer_knockout import SublayerKnockout as SublayerKnockout
 from factviz.results.versions import show_versions as show_versions
 
