@@ -6,6 +6,7 @@ arXiv 2402.07321: heads at every source token + MLPs + embedding + bias = the ce
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -253,23 +254,49 @@ class Attribution(Result):
         data, model = self.dataset, str(self.provenance.get("model", "unknown model"))
         count = data.sizes["fact"]
         if count > 1:
-            return f"Attribution of {count} facts, mean over their answers, on {model}"
+            return f"Attribution of {count} facts, {self._mean_of()}, on {model}"
         first = data.isel(fact=0, attribute=0)
         word = shown(str(first["attribute_word"].item()), limit=60)
         prompt = shown(str(first["prompt"].item()), limit=200)
         return f"Attribution of {word!r} after {prompt!r} on {model}"
 
+    def _mean_of(self) -> str:
+        """What the numbers of several facts are the mean of: the first attribute of each."""
+        first = self.dataset.isel(attribute=0)
+        words, roles = ({str(v) for v in first[n].values} for n in ("attribute_word", "role"))
+        if len(words) == 1:
+            return f"mean of {shown(words.pop(), limit=60)!r}"
+        return f"mean over their {'answers' if roles == {'answer'} else 'first attributes'}"
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    kinds = {
+        "fact": (Integral, "a whole number"),
+        "attribute": ((Integral, str), "a word or a whole number"),
+        "top": (Integral, "a whole number"),
+        "limit": (Real, "a number"),
+    }
+    for name, (kind, wanted) in kinds.items():
+        value = given.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise FactvizError(f"{name}={shown(repr(value), limit=60)} must be {wanted}")
+
 
 def _check_view(dataset: xr.Dataset, given: Mapping[str, Any]) -> None:
+    _check_types(given)
     count, attributes = dataset.sizes["fact"], dataset.sizes["attribute"]
     if not 0 <= given.get("fact", 0) < count:
         raise FactvizError(f"no fact {given['fact']}: there are facts 0 to {count - 1}")
     if given.get("order", "layer") not in ("contribution", "layer"):
-        raise FactvizError(f"unknown order {given['order']!r}: 'contribution' or 'layer'")
+        raise FactvizError(
+            f"unknown order {shown(repr(given['order']), limit=60)}: 'contribution' or 'layer'"
+        )
     if given.get("top", 1) < 0:
         raise FactvizError(f"top={given['top']} heads cannot be shown: 1 or more, or 0 for all")
-    if not given.get("limit", 1.0) > 0:
-        raise FactvizError(f"limit={given['limit']} is no colour scale: it must be above 0 logits")
+    if not 0 < given.get("limit", 1.0) < float("inf"):
+        raise FactvizError(
+            f"limit={given['limit']} is no colour scale: it must be above 0 logits, and finite"
+        )
     wanted = given.get("attribute", 0)
     if isinstance(wanted, str):
         if wanted not in dataset["attribute_word"].values:

@@ -145,6 +145,24 @@ def test_the_plain_text_tells_the_five_largest_heads_and_the_error():
     assert "3 facts" in repr(factories.several())
 
 
+@pytest.mark.parametrize(
+    ("words", "roles", "said"),
+    [
+        (("Italy", "Kenya"), ("answer", "answer"), "mean over their answers, on"),
+        (("Rome", "Rome"), ("given", "same_subject"), "mean of 'Rome', on"),
+        (("Rome", "Kenya"), ("given", "answer"), "mean over their first attributes, on"),
+    ],
+)
+def test_the_plain_text_says_what_was_averaged(words, roles, said):
+    result = factories.attribution(
+        [factories.TOKENS] * 2,
+        [factories.GROUPS] * 2,
+        [(word,) for word in words],
+        [(role,) for role in roles],
+    )
+    assert f"Attribution of 2 facts, {said} mini" in repr(result)
+
+
 def test_residual_error_is_the_worst():
     result = factories.several()
     result.dataset["residual"].values[:] = [1e-7, 5e-6, 2e-7]
@@ -162,6 +180,13 @@ def test_residual_error_is_the_worst():
         ({"top": -1}, "top=-1"),
         ({"limit": 0.0}, "limit=0.0"),
         ({"limit": float("nan")}, "limit=nan"),
+        ({"limit": float("inf")}, "limit=inf"),
+        ({"limit": "x"}, "limit='x' must be a number"),
+        ({"fact": "a"}, "fact='a' must be a whole number"),
+        ({"fact": True}, "fact=True must be a whole number"),
+        ({"top": "x"}, "top='x' must be a whole number"),
+        ({"top": 1.5}, "top=1.5 must be a whole number"),
+        ({"attribute": 1.5}, "attribute=1.5 must be a word or a whole number"),
     ],
 )
 def test_views_of_what_is_not_there_are_refused(choice, words):
