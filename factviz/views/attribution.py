@@ -127,16 +127,25 @@ def _short(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _fact_title(fact: xr.Dataset) -> str:
-    return f"{_short(str(fact['prompt'].item()), 240)} → {_short(str(fact['answer'].item()))}"
+def _fact_title(fact: xr.Dataset, options: dict[str, Any]) -> str:
+    """The prompt and the first attribute that is shown, which need not be the answer."""
+    word = fact["attribute_word"].values[_chosen_pages(fact, options)[0]]
+    return f"{_short(str(fact['prompt'].item()), 240)} → {_short(str(word))}"
+
+
+def _target(fact: xr.Dataset, page: int) -> str:
+    """The token whose logit it is; a contrast is no token, and is told in its own words."""
+    if fact["role"].values[page] == "contrast":
+        return _short(str(fact["attribute_word"].values[page]))
+    return token_text(str(fact["attribute_token"].values[page]), 40)
 
 
 def _sentence(result: Attribution, fact: xr.Dataset, page: int) -> str:
-    token = token_text(str(fact["attribute_token"].values[page]), 40)
     logit = number(float(fact["logits"].values[page]))
     worst = f"{float(fact['residual']):.1g}"
     model = result.provenance.get("model", "unknown model")
-    return f"{model} · centred logit of {token} {logit} = sum of the parts, worst error {worst}"
+    said = f"centred logit of {_target(fact, page)} {logit} = sum of the parts"
+    return f"{model} · {said}, worst error {worst}"
 
 
 def _caption(provenance: dict[str, Any]) -> str:
@@ -159,7 +168,7 @@ def _attribute_notes(fact: xr.Dataset, pages: list[int]) -> list[str]:
 def _title(result: Attribution, facts: list[int]) -> str:
     total = result.dataset.sizes["fact"]
     if len(facts) == 1:
-        return _fact_title(result.dataset.isel(fact=facts[0]))
+        return _fact_title(result.dataset.isel(fact=facts[0]), result.view_options)
     return f"{len(facts)} facts" if len(facts) == total else f"{len(facts)} of {total} facts"
 
 
@@ -198,5 +207,5 @@ def build(result: Attribution) -> Figure:
         return builder.figure(panels)
     if len(facts) < total:
         builder.note(f"{len(facts)} of {total} facts are drawn; .view(fact=…) draws any.")
-    labels = [_short(_fact_title(data.isel(fact=index))) for index in facts]
+    labels = [_short(_fact_title(data.isel(fact=index), options)) for index in facts]
     return builder.figure(panels, {"label": "fact", "options": labels})

@@ -37,6 +37,21 @@ def test_the_figure_of_one_fact():
     assert parts[-1] == pytest.approx(float(result.logits[0]), abs=1e-5)
 
 
+def test_the_title_names_the_attribute_that_is_shown():
+    spec = build(factories.attribution().view(attribute="Rome")).spec
+    assert spec["title"] == "Fact: The Colosseum is in the country of → Rome"
+    result = factories.several()
+    result.dataset["attribute_word"].values[1, 0] = "Kyoto"
+    labels = build(result).spec["choose"]["options"]
+    assert [label.split(" → ")[1] for label in labels] == ["Italy", "Kyoto", "Kenya"]
+
+
+def test_a_contrast_is_told_in_words():
+    spec = build(factories.attribution().contrast()).spec
+    assert spec["title"].endswith("country of → Italy − mean of 2 same_relation")
+    assert "centred logit of Italy − mean of 2 same_relation " in spec["subtitle"]
+
+
 def test_several_facts_are_a_choice_without_padding():
     spec = build(factories.several()).spec
     assert spec["choose"]["label"] == "fact"
