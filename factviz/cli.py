@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from factviz.results.attribution import Attribution
 
 BAD_INPUT = 2
+FAILED = 1
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -100,6 +101,13 @@ def attribute(
         list[str] | None, typer.Option(help="Another word to compare; may be repeated.")
     ] = None,
     top: Annotated[int, typer.Option(min=0, help="Heads to show; 0 shows all.")] = 20,
+    subject_start: Annotated[
+        int | None,
+        typer.Option(help="Character at which the subject begins, if it is there twice."),
+    ] = None,
+    keep_trailing_space: Annotated[
+        bool, typer.Option("--keep-trailing-space", help="Do not trim the prompt's last space.")
+    ] = False,
 ) -> None:
     """Which heads and which tokens the answer to PROMPT came from."""
     if out is not None:
@@ -107,7 +115,13 @@ def attribute(
     progress = Progress()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FactvizWarning)
-        fact = factviz.Fact(prompt, subject=subject, answer=answer)
+        fact = factviz.Fact(
+            prompt,
+            subject=subject,
+            answer=answer,
+            subject_start=subject_start,
+            keep_trailing_space=keep_trailing_space,
+        )
         with progress.step(f"Loading {model}"):
             loaded = factviz.load_model(model)
         words = [answer, *attribute] if attribute else None
@@ -117,9 +131,21 @@ def attribute(
             with progress.step(f"Writing {out}"):
                 result.save(out)
     told = [str(warning.message) for warning in caught if warning.category is FactvizWarning]
-    progress.report(list(dict.fromkeys([*told, *result.provenance.get("notes", [])])))
+    notes = dict.fromkeys([*told, *result.provenance.get("notes", [])])
+    progress.report([_as_options(note) for note in notes])
     if out is None:
         print_table(result, top)
+
+
+def _as_options(note: str) -> str:
+    """A note that names Python's arguments, with the program's options in their place."""
+    options = {
+        "keep_trailing_space=True": "--keep-trailing-space",
+        "subject_start=": "--subject-start",
+    }
+    for argument, option in options.items():
+        note = note.replace(f"({argument}", f"({option}")
+    return note
 
 
 def check_target(out: Path) -> None:
@@ -184,7 +210,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 2 for bad input, 130 for an interrupt.
+        The exit code: 0, 1 if the output cannot be written, 2 for bad input, 130 for an interrupt.
     """
     # Their advice on model files would drown the one line that matters; read on their import.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -197,6 +223,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.format_message()} (factviz --help says more)")
     except typer.Abort:
         code = INTERRUPTED
+    except OSError as error:  # a full disk behind stdout, a reader that has gone
+        # What is still in the buffer cannot be written either; Python would try it at exit.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        _fail(f"cannot write the output: {error.strerror or error}")
+        return FAILED
     if code == INTERRUPTED:  # what typer makes of Ctrl+C
         _fail("interrupted")
     return code if isinstance(code, int) else 0

@@ -64,10 +64,32 @@ def test_other_attributes_get_a_column_each(capsys):
     assert header.split()[:4] == ["head", "Italy", "France", "Rome"]
 
 
+def test_which_subject_and_the_last_space_can_be_said(capsys):
+    twice = ["attribute", "Rome and Rome are in", "--subject", "Rome", "--answer", "Italy"]
+    assert cli.run([*twice, "--subject-start", "0"]) == 0
+    assert "more than once" not in capsys.readouterr().err
+    assert cli.run([*twice, "--subject-start", "1"]) == 2
+    assert cli.run(["attribute", PROMPT + " ", *FACT[1:], "--keep-trailing-space"]) == 0
+    assert "trimmed" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' /dev/full")
+def test_output_that_cannot_be_written_is_one_line():
+    program = Path(sys.executable).parent / "factviz"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [program, "attribute", *FACT], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("factviz: cannot write the output")
+
+
 def test_a_trimmed_space_is_said_once_and_on_one_line(capsys):
     assert cli.run(["attribute", PROMPT + " ", *FACT[1:]]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "trimmed" in line]
     assert len(said) == 1 and said[0].startswith("note: the prompt 'Fact: The Colosseum")
+    assert "(--keep-trailing-space keeps it)" in said[0]
 
 
 def test_several_tokens_are_said(capsys):
