@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import xarray as xr
 
 from factviz.results import presenter, tables
@@ -56,7 +57,9 @@ class Result:
     def _with_view(self, **chosen: Any) -> Self:
         """The same result, drawn differently; nothing is copied."""
         twin = type(self)(self.dataset, self.provenance)
-        twin.view_options = self.view_options | chosen
+        # NumPy's numbers are no JSON, and the choices travel with a figure.
+        plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in chosen.items()}
+        twin.view_options = self.view_options | plain
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -86,6 +86,12 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _viewed(result: Any, content: dict[str, Any]) -> Any:
+    """The result as it was drawn; ``view`` itself checks what the file asks for."""
+    options = content.get("view", {})
+    return result.view(**options) if options else result
+
+
 def open_result(path: str | os.PathLike[str]) -> Any:
     """Read back a result that ``.save("….html")`` wrote.
 
@@ -97,7 +103,8 @@ def open_result(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     Result
-        Equal to the saved one: same arrays, coordinates and provenance.
+        Equal to the saved one: same arrays, coordinates and provenance, and drawn as it was (what
+        ``.view()`` chose).
 
     Raises
     ------
@@ -111,6 +118,6 @@ def open_result(path: str | os.PathLike[str]) -> Any:
         raise _no_result(path, f"unknown kind {kind!r}")
     made: type[Result] = getattr(importlib.import_module(_KINDS[kind]), kind)
     try:
-        return made(storage.dataset(content), content["provenance"])
+        return _viewed(made(storage.dataset(content), content["provenance"]), content)
     except Exception as error:  # whatever a broken or forged file makes NumPy, zip or xarray say
         raise _no_result(path, str(error) or type(error).__name__) from None

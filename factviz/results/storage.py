@@ -38,7 +38,7 @@ def _variable(name: str, variable: Any, numbers: dict[str, Any]) -> dict[str, An
 
 
 def stored(result: Result) -> dict[str, Any]:
-    """The result as plain JSON: kind, provenance, dims, attributes, arrays."""
+    """The result as plain JSON: kind, provenance, view, dims, attributes, arrays."""
     data = result.dataset
     numbers: dict[str, Any] = {}
     variables = {str(n): _variable(str(n), data.variables[n], numbers) for n in data.variables}
@@ -50,6 +50,7 @@ def stored(result: Result) -> dict[str, Any]:
         "version": VERSION,
         "kind": result.kind,
         "provenance": result.provenance,
+        "view": result.view_options,
         "attrs": dict(data.attrs),
         "coords": [str(name) for name in data.coords],
         "variables": variables,

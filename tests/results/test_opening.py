@@ -40,6 +40,28 @@ def test_an_opened_result_equals_the_saved_one(tmp_path, make, dtype):
     assert opened.single == result.single
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"fact": 1, "attribute": "Tokyo", "order": "layer", "top": 5, "limit": 2.0},
+        {"top": np.int64(3), "limit": np.float32(0.5)},
+    ],
+)
+def test_what_was_chosen_to_be_drawn_comes_back(tmp_path, choice):
+    result = factories.several().view(**choice)
+    opened = open_result(result.save(tmp_path / "x.html"))
+    same(opened, result)
+    assert opened.view_options == choice
+
+
+def test_a_file_without_choices_opens(saved):
+    path, text = saved
+    block, content = stored_block(text)
+    del content["view"]
+    path.write_text(text.replace(block, json.dumps(content)), encoding="utf-8")
+    assert open_result(path).view_options == {}
+
+
 def test_hostile_text_comes_back(tmp_path):
     result = factories.hostile(HOSTILE)
     same(open_result(result.save(tmp_path / "x.html")), result)
@@ -135,6 +157,15 @@ def changed(path, text, **values):
         {"coords": ["nothing"]},
         {"attrs": 3},
         {"provenance": 3},
+        {"view": 3},
+        {"view": ["top"]},
+        {"view": {"nonsense": 1}},
+        {"view": {"self": 1}},
+        {"view": {"fact": 7}},
+        {"view": {"top": "many"}},
+        {"view": {"attribute": [1]}},
+        {"view": {"order": {"a": "b\nc"}}},
+        {"view": {"limit": float("nan")}},
     ],
 )
 def test_a_file_that_was_changed(saved, values):
