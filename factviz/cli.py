@@ -154,15 +154,13 @@ def check_target(out: Path) -> None:
     Raises
     ------
     FactvizError
-        If the suffix is unknown or the folder is missing.
+        If the suffix is unknown, the folder is missing, or something there may not be written.
     """
     from factviz.results.base import PICTURES, TABLES
-    from factviz.results.files import checked_suffix
+    from factviz.results.files import checked_suffix, checked_target
 
     checked_suffix(out, (*PICTURES, *TABLES))
-    folder = out.expanduser().parent
-    if not folder.is_dir():
-        raise FactvizError(f"no folder {str(folder)!r} to write {out.name!r} into; create it first")
+    checked_target(out)
 
 
 def print_table(result: Attribution, top: int) -> None:

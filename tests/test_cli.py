@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import unicodedata
@@ -189,6 +190,25 @@ def test_program_ends_with_its_code(tmp_path: Path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "'.txt'" in done.stderr
+
+
+@pytest.mark.parametrize("blocked", ["folder", "protected", "pipe", "no access"])
+def test_a_target_that_cannot_be_written_is_refused_first(blocked, tmp_path, monkeypatch, capsys):
+    def loads(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(factviz, "load_model", loads, raising=False)
+    out = tmp_path / "x.html"
+    if blocked == "folder":
+        out.mkdir()
+    elif blocked == "protected":
+        out.touch(0o444)
+    elif blocked == "pipe":
+        os.mkfifo(out)
+    else:
+        monkeypatch.setattr(os, "access", lambda *_: False)  # a superuser may write anywhere
+    assert cli.run(["attribute", *FACT, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith("factviz: cannot save to ")
 
 
 def test_interrupt_is_no_traceback(monkeypatch, capsys):
