@@ -21,7 +21,6 @@ from factviz.models.factmodel import FactModel
 from factviz.models.geometry import Layer, refusal
 from factviz.models.recording import end_logits, evaluating, hooks
 
-EMBEDDING = -1
 _BATCH_TOKENS = 4096
 
 Place = tuple[nn.Module, str, Callable[..., Any]]

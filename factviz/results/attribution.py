@@ -15,11 +15,11 @@ import xarray as xr
 
 from factviz.facts.errors import FactvizError
 from factviz.results import attribution_frame, contrasts, grouping
-from factviz.results.base import Result
+from factviz.results.factwise import Dims, FactResult
 from factviz.results.shown import number, shown
 
 PARTS = ("heads", "mlps", "embedding", "bias")
-DIMS: dict[str, tuple[str, ...]] = {
+DIMS: Dims = {
     "heads": ("fact", "attribute", "layer", "head", "source"),
     "mlps": ("fact", "attribute", "layer"),
     "embedding": ("fact", "attribute"),
@@ -27,7 +27,7 @@ DIMS: dict[str, tuple[str, ...]] = {
     "logits": ("fact", "attribute"),
     "residual": ("fact",),
 }
-COORDS: dict[str, tuple[str, ...]] = {
+COORDS: Dims = {
     "attribute_word": ("fact", "attribute"),
     "attribute_token": ("fact", "attribute"),
     "attribute_id": ("fact", "attribute"),
@@ -41,23 +41,7 @@ COORDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _check(dataset: xr.Dataset) -> None:
-    """Refuse a dataset that is no attribution (an opened file may hold anything)."""
-    for kind, expected in (("variable", DIMS), ("coordinate", COORDS)):
-        for name, dims in expected.items():
-            array = dataset.variables.get(name)
-            if array is None:
-                raise FactvizError(f"this is no attribution: its {kind} {name!r} is missing")
-            if array.dims != dims:
-                raise FactvizError(
-                    f"this is no attribution: {name!r} has dimensions {list(array.dims)},"
-                    f" not {list(dims)}"
-                )
-    if any(dataset[name].dtype.kind != "f" for name in DIMS) or 0 in dataset.sizes.values():
-        raise FactvizError("this is no attribution: its arrays are empty or hold no real numbers")
-
-
-class Attribution(Result):
+class Attribution(FactResult):
     """Contributions to the centred logit of each attribute, in logits.
 
     For several facts every array has a leading ``fact`` dimension, padded with NaN (and ``""`` in
@@ -79,18 +63,14 @@ class Attribution(Result):
     """
 
     kind: ClassVar[str] = "Attribution"
+    what: ClassVar[str] = "attribution"
+    variables: ClassVar[Dims] = DIMS
+    coords: ClassVar[Dims] = COORDS
 
     def __init__(self, dataset: xr.Dataset, provenance: Mapping[str, Any]) -> None:
-        _check(dataset)
         super().__init__(dataset, provenance)
-
-    @property
-    def single(self) -> bool:
-        """Whether this is the result of one `Fact`, without a fact dimension."""
-        return bool(self.dataset.attrs.get("single", False))
-
-    def _squeezed(self, array: Any) -> Any:
-        return array.isel(fact=0, drop=True) if self.single else array
+        if any(dataset[name].dtype.kind != "f" for name in DIMS):
+            raise FactvizError("this is no attribution: its arrays hold no real numbers")
 
     @property
     def heads(self) -> xr.DataArray:
