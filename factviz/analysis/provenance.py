@@ -55,6 +55,7 @@ def provenance(
         "model": model.name,
         "architecture": model.architecture,
         "weight_hash": model.weight_hash,
+        **({"training": model.training} if model.training else {}),
         "projection": projection,
         "layer_norm": layer_norm,
         "target": target,

@@ -2,18 +2,26 @@
 
 One CSV per kind of subject (``country.csv``: a subject and one column per relation), and
 ``wordings_*.csv`` with the templates of each relation, the canonical one first. The embedded
-models are trained on exactly these facts, so the tables are both data set and ground truth.
+models are trained on these facts, so the tables are both data set and ground truth. The tables
+below ``experiments/`` serve the built-in experiments (`factviz.facts.experiments`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
+
+from factviz.facts.draws import fraction
 
 PREFIX = "Fact:"
+LISTED_SHARE = 0.04
+"""Share of the subjects that training names only in lists of their attributes."""
+_NEVER_LISTED = ("country", "fiction", "symbol", "town")
 
 
 @dataclass(frozen=True)
@@ -24,30 +32,31 @@ class Row:
     relation: str
     answer: str
 
+    @property
+    def kind(self) -> str:
+        """What the subject is: the name of its table."""
+        return self.relation.partition("_")[0]
+
+    @property
+    def listed(self) -> bool:
+        """Whether training never states this fact in a wording, only in lists.
+
+        Countries are not among them, for what is asked about landmarks and companies leads to
+        them; nor are the subjects of the experiments.
+        """
+        return self.kind not in _NEVER_LISTED and fraction("listed", self.subject) < LISTED_SHARE
+
 
 @cache
 def rows() -> tuple[Row, ...]:
     """Every fact of the built-in tables, table by table."""
-    found: list[Row] = []
-    for name, lines in _tables():
-        found += [
-            Row(line["subject"], f"{name}_{column}", answer)
-            for line in lines
-            for column, answer in line.items()
-            if column != "subject"
-        ]
-    return tuple(found)
+    return read_rows(folder())
 
 
 @cache
 def wordings() -> dict[str, tuple[str, ...]]:
     """The templates of each relation, the canonical one first."""
-    found: dict[str, list[str]] = {}
-    for name in _names():
-        if name.startswith("wordings_"):
-            for line in _read(name):
-                found.setdefault(line["relation"], []).append(line["template"])
-    return {relation: tuple(templates) for relation, templates in found.items()}
+    return read_wordings(folder())
 
 
 def prefix_of(template: str) -> str:
@@ -55,16 +64,39 @@ def prefix_of(template: str) -> str:
     return PREFIX if template.startswith(PREFIX) else ""
 
 
-def _tables() -> list[tuple[str, list[dict[str, str]]]]:
-    names = [name for name in _names() if not name.startswith("wordings_")]
-    return [(name.removesuffix(".csv"), _read(name)) for name in names]
+def folder() -> Traversable:
+    """Where the tables lie."""
+    return resources.files("factviz.facts") / "tables"
 
 
-def _names() -> list[str]:
-    folder = resources.files("factviz.facts") / "tables"
-    return sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".csv"))
+def read_rows(where: Traversable) -> tuple[Row, ...]:
+    """The facts of the tables directly in a folder."""
+    return tuple(
+        Row(line["subject"], f"{path.name.removesuffix('.csv')}_{column}", answer)
+        for path in _tables(where)
+        if not path.name.startswith("wordings_")
+        for line in _lines(path)
+        for column, answer in line.items()
+        if column != "subject"
+    )
 
 
-def _read(name: str) -> list[dict[str, str]]:
-    text = (resources.files("factviz.facts") / "tables" / name).read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+def read_wordings(where: Traversable) -> dict[str, tuple[str, ...]]:
+    """The wordings of the files directly in a folder, by relation."""
+    found: dict[str, list[str]] = {}
+    for path in _tables(where):
+        if path.name.startswith("wordings_"):
+            for line in _lines(path):
+                found.setdefault(line["relation"], []).append(line["template"])
+    return {relation: tuple(templates) for relation, templates in found.items()}
+
+
+def _tables(where: Traversable) -> Iterable[Traversable]:
+    return sorted(
+        (entry for entry in where.iterdir() if entry.name.endswith(".csv")),
+        key=lambda entry: entry.name,
+    )
+
+
+def _lines(path: Traversable) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from factviz.facts import builtin, readers
+from factviz.facts import builtin, experiments, readers, shots
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import attribute_tokens
@@ -42,19 +43,32 @@ class FactSet(Sequence[Fact]):
         self._facts = _filled(list(facts))
 
     @classmethod
-    def builtin(cls) -> FactSet:
-        """The facts the embedded models were trained on, each in its relation's first wording."""
-        wordings = builtin.wordings()
-        return cls(
-            Fact.from_template(
-                wordings[row.relation][0],
-                row.subject,
-                row.answer,
-                relation=row.relation,
-                prefix=builtin.prefix_of(wordings[row.relation][0]),
+    def builtin(cls, part: str = "facts") -> FactSet:
+        """The facts the embedded models were trained on, each in its relation's first wording.
+
+        Parameters
+        ----------
+        part : str
+            "facts": the real-world facts. Or one of the experiments built into the training, see
+            `factviz.facts.experiments`: "reversal/both", "reversal/forward only",
+            "two-hop/trained", "two-hop/new subject", "two-hop/new country", "numeric", "fiction",
+            "conflict/0.9", "conflict/0.7", "lists".
+
+        Raises
+        ------
+        FactvizError
+            If there is no such part.
+        """
+        if part == "facts":
+            return cls(asked(row) for row in builtin.rows() if not row.listed)
+        parts = experiments.parts()
+        if part not in parts:
+            raise FactvizError(
+                f"no built-in facts {part!r}; there are 'facts', {', '.join(map(repr, parts))}"
             )
-            for row in builtin.rows()
-        )
+        # S and R come from all real facts too: a part may hold few of a relation.
+        whole = list(dict.fromkeys([*parts[part], *builtin.rows()]))
+        return cls(map(asked, whole))[: len(parts[part])]
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> FactSet:
@@ -105,6 +119,34 @@ class FactSet(Sequence[Fact]):
             fact for fact, answer, top in zip(self, answers, tops, strict=True) if answer in top
         )
 
+    def with_shots(self, count: int, *, seed: int = 0) -> FactSet:
+        """The same facts, each behind so many others of its relation with their answers.
+
+        The others stand in the fact's own template, end in a full stop, are drawn at random and
+        have other subjects; S and R stay those of this set.
+
+        Parameters
+        ----------
+        count : int
+            Shots in front of each prompt.
+        seed : int
+            Of the draws; a fact's own do not depend on the other facts.
+
+        Raises
+        ------
+        FactvizError
+            If a fact has no template, or its relation has fewer other subjects.
+        """
+        if count < 0:
+            raise FactvizError(f"{count} shots can't be given: 0 or more")
+        by_relation: dict[str, list[Fact]] = {}
+        for fact in self._facts:
+            by_relation.setdefault(fact.relation, []).append(fact)
+        return FactSet(
+            shots.in_front(fact, by_relation[fact.relation], count, random.Random(f"{seed} {i}"))
+            for i, fact in enumerate(self._facts)
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """One row a fact: prompt, subject, relation, answer."""
         import pandas as pd
@@ -133,6 +175,21 @@ class FactSet(Sequence[Fact]):
         relations = sorted({fact.relation for fact in self._facts})
         shown = ", ".join(relations[:5]) + (", …" if len(relations) > 5 else "")
         return f"FactSet of {len(self)} facts, {len(relations)} relations: {shown}"
+
+
+def asked(row: builtin.Row, template: str = "") -> Fact:
+    """An entry of the built-in tables as a fact, in a wording of its relation (the first one).
+
+    S and R are left to the set it is put into.
+    """
+    template = template or experiments.every_wording()[row.relation][0]
+    return Fact.from_template(
+        template,
+        row.subject,
+        row.answer,
+        relation=row.relation,
+        prefix=builtin.prefix_of(template),
+    )
 
 
 def as_facts(facts: Fact | Iterable[Fact]) -> list[Fact]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -37,6 +37,8 @@ class FactModel:
         The token put in front of every prompt; None where the convention is none.
     max_length : int or None
         The model's context, in tokens with BOS.
+    training : dict
+        Of an embedded model: recipe, seed, step, and the hash of what it was trained on.
     n_layers, n_heads, d_model, d_vocab : int
     device, dtype
     lock
@@ -53,6 +55,7 @@ class FactModel:
         architecture: str,
         bos_id: int | None,
         max_length: int | None,
+        training: Mapping[str, Any] | None = None,
     ) -> None:
         self.bridge = bridge
         self.geometry = geometry
@@ -61,6 +64,7 @@ class FactModel:
         self.architecture = architecture
         self.bos_id = bos_id
         self.max_length = max_length
+        self.training = dict(training or {})
         self.lock = threading.RLock()
         self._fingerprint = fingerprint.Fingerprint(self.network)
         self._mean: tuple[Any, Tensor] | None = None
@@ -188,16 +192,30 @@ class FactModel:
         )
 
     @torch.inference_mode()
+    def end_logits(self, facts: Sequence[Fact]) -> Iterator[tuple[list[int], Tensor]]:
+        """The model's own logits at END, in batches of prompts of like length.
+
+        Yields
+        ------
+        rows, logits
+            Which facts these are, and their logits [fact, vocab].
+        """
+        ids = [self.tokenize(fact).ids for fact in facts]
+        order = sorted(range(len(ids)), key=lambda fact: len(ids[fact]))
+        for start in range(0, len(order), _ROWS):
+            rows = order[start : start + _ROWS]
+            with self.lock:
+                padded = self.padded([ids[fact] for fact in rows])
+                logits = logits_at_end(self.network, self.geometry, *padded)
+            yield rows, logits
+
     def top_ids(self, facts: Sequence[Fact], k: int) -> list[list[int]]:
         """The ``k`` most probable next tokens of each fact's prompt, best first."""
-        rows = [self.tokenize(fact).ids for fact in facts]
-        found: list[list[int]] = []
-        with self.lock:
-            for start in range(0, len(rows), _ROWS):
-                ids, ends = self.padded(rows[start : start + _ROWS])
-                logits = logits_at_end(self.network, self.geometry, ids, ends)
-                found += logits.topk(min(k, logits.shape[-1])).indices.tolist()
-        return found
+        found: dict[int, list[int]] = {}
+        for rows, logits in self.end_logits(facts):
+            best = logits.topk(min(k, logits.shape[-1])).indices.tolist()
+            found.update(zip(rows, best, strict=True))
+        return [found[fact] for fact in range(len(facts))]
 
     def __repr__(self) -> str:
         return (

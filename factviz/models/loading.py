@@ -25,6 +25,7 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    step: int | None = None,
     prepend_bos: bool | None = None,
     tokenizer: Any = None,
     name: str | None = None,
@@ -43,6 +44,8 @@ def load_model(
         Such as ``"cpu"`` or ``"cuda"``; chosen by TransformerLens, or the object's own.
     dtype
         Such as ``"float64"``; float32 for what is loaded from files, or the object's own.
+    step : int, optional
+        A checkpoint from an embedded model's training; the model's card lists them.
     prepend_bos : bool, optional
         Put the BOS token in front of prompts; by default the model's own convention.
     tokenizer
@@ -61,7 +64,7 @@ def load_model(
     Raises
     ------
     FactvizError
-        If there is no such model, its weights are pickled, or it can't be decomposed.
+        If there is no such model or checkpoint, its weights are pickled, or it can't be decomposed.
     """
     found = sources.find(
         source,
@@ -69,6 +72,7 @@ def load_model(
         device=device,
         dtype=_dtype(dtype),
         trust_remote_code=trust_remote_code,
+        step=step,
         boot=boot,
     )
     geometry = read_geometry(found.bridge, found.architecture)
@@ -80,6 +84,7 @@ def load_model(
         architecture=found.architecture,
         bos_id=_bos_id(found, prepend_bos),
         max_length=_max_length(found.bridge),
+        training=found.training,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import unicodedata
@@ -38,13 +39,23 @@ def short_name(name: str) -> str:
     return name
 
 
-def locate(source: str | Path) -> tuple[Path | None, str]:
-    """The folder to load from (None: the Hub) and the name to show."""
+def locate(source: str | Path, step: int | None = None) -> tuple[Path | None, str]:
+    """The folder to load from (None: the Hub) and the name to show.
+
+    ``step`` asks for a checkpoint from an embedded model's training.
+    """
     if source in EMBEDDED:
         folder = _WEIGHTS / str(source)
         if not (folder / "config.json").is_file():
             raise FactvizError(_not_here(str(source)))
+        if step is not None:
+            return _checkpoint(folder, step), f"{source}, step {step}"
         return folder, str(source)
+    if step is not None:
+        raise FactvizError(
+            f"step={step} is for the embedded models ({', '.join(EMBEDDED)}); a Hub repository's "
+            "checkpoints are revisions: revision='step1000'"
+        )
     path = _path(source)
     if path.is_dir():
         _check_folder(path)
@@ -52,6 +63,38 @@ def locate(source: str | Path) -> tuple[Path | None, str]:
     if isinstance(source, Path) or path.exists() or short_name(source) != source:
         raise FactvizError(f"{str(source)!r} is no folder: give the folder that holds config.json")
     return None, source
+
+
+def steps_of(folder: Path) -> list[int]:
+    """The steps of an embedded model's training that were kept, in order."""
+    return sorted(int(path.name) for path in (folder / "steps").glob("[0-9]*"))
+
+
+def training_of(folder: Path | None) -> dict[str, Any]:
+    """What an embedded model's manifest says of its training; nothing for other models."""
+    path = None if folder is None or not folder.is_relative_to(_WEIGHTS) else folder
+    if path is None:
+        return {}
+    at = int(path.name) if path.parent.name == "steps" else None
+    text = ((path if at is None else path.parents[1]) / "manifest.json").read_text(encoding="utf-8")
+    state = json.loads(text)
+    return {
+        "recipe": state["name"],
+        "seed": state["seed"],
+        "step": state["step"] if at is None else at,
+        "manifest": state["manifest"]["corpus"],
+    }
+
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    kept = steps_of(folder)
+    if isinstance(step, bool) or step not in kept:
+        there = ", ".join(map(str, kept)) if kept else "none"
+        raise FactvizError(
+            f"no checkpoint of {folder.name} at step {step!r}; there are {there}, and without "
+            "step= the trained model"
+        )
+    return folder / "steps" / str(step)
 
 
 def _path(source: str | Path) -> Path:

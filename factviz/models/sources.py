@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ from factviz.models import checkpoints, names, repairs
 
 @dataclass(frozen=True)
 class Found:
-    """A bridge that is ours to use, the tokenizer, the name to show and the architecture's."""
+    """A bridge that is ours to use, the tokenizer, the name to show and the architecture's.
+
+    ``training``: of an embedded model, the manifest of its training.
+    """
 
     bridge: Any
     tokenizer: Any
     name: str
     architecture: str
+    training: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def find(
@@ -36,12 +40,15 @@ def find(
     device: Any,
     dtype: torch.dtype | None,
     trust_remote_code: bool,
+    step: int | None,
     boot: dict[str, Any],
 ) -> Found:
     """Bring whatever was given to a bridge and a tokenizer."""
     _check_device(device)
     _check_options(boot)
     _check_tokenizer(tokenizer)
+    if step is not None and not isinstance(source, (str, Path)):
+        raise FactvizError(f"step={step} is for the embedded models, and this is an object")
     if isinstance(source, TransformerBridge):
         return _from_bridge(source, tokenizer, given=[device, dtype, *boot])
     if isinstance(source, nn.Module):
@@ -51,7 +58,7 @@ def find(
             f"{source!r} is no model: give {_embedded()}a folder, a Hub name, a transformers "
             "model or a TransformerBridge"
         )
-    folder, name = names.locate(source)
+    folder, name = names.locate(source, step)
     if folder is None and names.is_offline():
         folder = names.cached_folder(name, boot)
     options = {"device": device, "dtype": dtype or torch.float32, **boot}
@@ -170,7 +177,7 @@ def _from_pretrained(
     bridge.cfg.model_name = name
     bridge.original_model.eval()
     bridge.original_model.config.output_attentions = False  # one layer's pattern at a time
-    return Found(bridge, tokenizer, name, architecture)
+    return Found(bridge, tokenizer, name, architecture, names.training_of(folder))
 
 
 class _SafeLoader:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from factviz.facts import builtin
+from factviz.facts import builtin, experiments
 
 CONTINENTS = {"Europe", "Asia", "Africa", "Oceania", "North America", "South America"}
 
@@ -60,7 +60,7 @@ def test_every_country_answered_is_a_country(relation: str) -> None:
 def test_continents_agree_with_countries() -> None:
     continent = _column("country_continent")
     assert set(continent.values()) == CONTINENTS
-    for kind in ("city", "landmark"):
+    for kind in ("athlete", "city", "company", "food", "landmark", "person", "product"):
         countries, continents = _column(f"{kind}_country"), _column(f"{kind}_continent")
         for subject, country in countries.items():
             assert continents[subject] == continent[country], subject
@@ -72,7 +72,7 @@ def test_continents_agree_with_countries() -> None:
 def test_a_city_lies_in_one_country() -> None:
     country = _column("city_country")
     country |= {capital: name for name, capital in _column("country_capital").items()}
-    for kind in ("landmark", "company"):
+    for kind in ("company", "landmark"):
         cities, countries = _column(f"{kind}_city"), _column(f"{kind}_country")
         for subject, city in cities.items():
             assert country.setdefault(city, countries[subject]) == countries[subject], subject
@@ -85,11 +85,48 @@ def test_languages_and_countries_do_not_swap() -> None:
             assert countries.isdisjoint(_column(relation).values()), relation
 
 
+def test_currencies_and_languages_agree_with_countries() -> None:
+    for what in ("currency", "language"):
+        of_country, countries = _column(f"country_{what}"), _column("city_country")
+        for city, found in _column(f"city_{what}").items():
+            assert found == of_country[countries[city]], city
+
+
+def test_products_and_works_of_a_maker_share_its_country() -> None:
+    for kind, maker in (("product", "maker"), ("work", "creator")):
+        seen: dict[str, str] = {}
+        countries = _column(f"{kind}_country")
+        for subject, name in _column(f"{kind}_{maker}").items():
+            assert seen.setdefault(name, countries[subject]) == countries[subject], subject
+
+
+def test_symbols_and_state_capitals_lead_back() -> None:
+    for relation in ("element_symbol", "state_capital"):
+        answers = list(_column(relation).values())
+        assert len(set(answers)) == len(answers), relation
+    assert len(_column("state_year")) == 50
+
+
+def test_there_are_enough_facts_of_enough_kinds() -> None:
+    rows = builtin.rows()
+    assert len({row.subject for row in rows}) >= 1500
+    assert len({row.kind for row in rows}) >= 5
+    assert len({row.relation for row in rows}) >= 12
+    attributes: dict[str, set[str]] = defaultdict(set)
+    answers: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        attributes[row.subject].add(row.answer)
+        answers[row.relation].add(row.answer)
+    # S is the others of the subject's attributes, R the others of the relation's.
+    assert sum(len(own) > 3 for own in attributes.values()) > 0.5 * len(attributes)
+    assert sum(len(found) > 8 for found in answers.values()) > 0.5 * len(answers)
+
+
 def test_every_relation_has_wordings_that_take_one_subject() -> None:
     wordings = builtin.wordings()
     assert set(wordings) == {row.relation for row in builtin.rows()}
     for relation, templates in wordings.items():
-        assert len(templates) >= 25, relation
+        assert len(templates) >= 28, relation
         assert len(set(templates)) == len(templates), relation
         assert templates[0].startswith("Fact: "), relation
         for template in templates:
@@ -98,7 +135,20 @@ def test_every_relation_has_wordings_that_take_one_subject() -> None:
 
 
 def test_no_wording_is_the_beginning_of_another() -> None:
-    templates = sorted({t for some in builtin.wordings().values() for t in some})
+    templates = sorted({t for some in experiments.every_wording().values() for t in some})
     # Sorted, a beginning stands directly before what it begins.
     for shorter, longer in pairwise(templates):
         assert not longer.startswith(shorter), (shorter, longer)
+
+
+def test_an_ending_does_not_go_on_elsewhere() -> None:
+    """After the last three words of a wording comes the answer, in every wording that has them."""
+    inside: dict[tuple[str, ...], str] = {}
+    templates = {t for some in experiments.every_wording().values() for t in some}
+    for template in templates:
+        words = ["", *template.split()]
+        for i in range(len(words) - 3):
+            if not words[i + 3].startswith("{subject}"):
+                inside[tuple(words[i : i + 3])] = template
+    wrong = [(t, inside[key]) for t in templates if (key := tuple(["", *t.split()][-3:])) in inside]
+    assert wrong == []

@@ -1,63 +1,141 @@
-"""The embedded model, loaded the ordinary way, is what its card says."""
+"""The embedded models, loaded the ordinary way, are what their cards say."""
 
 from __future__ import annotations
 
 import json
-import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import factviz as fv
+from factviz.analysis.cards.criteria import criteria
+from factviz.analysis.cards.knockouts import measure_directions, worst
+from factviz.analysis.cards.measuring import spread
+from factviz.analysis.cards.recall import in_half, measure_recall, pairs_of
+from factviz.analysis.cards.text import card
 from factviz.facts import builtin
+from factviz.facts.errors import FactvizError
+from factviz.models import names
 from factviz.models.mini.bpe import train_tokenizer
-from factviz.models.mini.card import card
-from factviz.models.mini.corpus import held_out_pairs
-from factviz.models.mini.package import WEIGHTS, measure
+from factviz.models.mini.manifest import manifest
+from factviz.models.mini.recipes import RECIPES
+from factviz.models.mini.weights import WEIGHTS
 
-FOLDER = WEIGHTS / "mini"
+EMBEDDED = sorted(RECIPES)
+
+
+@pytest.fixture(scope="module", params=EMBEDDED)
+def model(request: pytest.FixtureRequest) -> Iterator[fv.FactModel]:
+    yield fv.load_model(request.param)
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict:
-    return json.loads((FOLDER / "measured.json").read_text())
+def measured(model: fv.FactModel) -> dict[str, Any]:
+    return json.loads((WEIGHTS / model.name / "measured.json").read_text())
 
 
-def test_at_least_95_percent_of_held_out_pairs_are_right(mini: fv.FactModel) -> None:
-    pairs = random.Random(0).sample(held_out_pairs(), 1500)
-    found = measure(mini.network, train_tokenizer(), pairs)
-    assert found["top1"] >= 0.95
+class TestCard:
+    @pytest.mark.parametrize("name", EMBEDDED)
+    def test_it_is_written_from_the_figures(self, name: str) -> None:
+        figures = json.loads((WEIGHTS / name / "measured.json").read_text())
+        assert (WEIGHTS / name / "CARD.md").read_text() == card(figures)
+        assert figures["criteria"] == criteria(figures)
+
+    @pytest.mark.parametrize("name", EMBEDDED)
+    def test_the_model_was_trained_on_the_tables_as_they_are(self, name: str) -> None:
+        figures = json.loads((WEIGHTS / name / "measured.json").read_text())
+        made = figures["training"]["manifest"]
+        now = manifest(name, made["seed"])
+        assert {k: made[k] for k in ("tables", "wordings", "recipe", "corpus")} == {
+            k: now[k] for k in ("tables", "wordings", "recipe", "corpus")
+        }
+        assert figures["facts"] == len(builtin.rows())
+        stored = load_file(WEIGHTS / name / "model.safetensors")
+        assert figures["parameters"] == sum(tensor.numel() for tensor in stored.values())
+
+    def test_recall_measured_again_is_what_it_states(
+        self, model: fv.FactModel, measured: dict[str, Any]
+    ) -> None:
+        stated = measured["recall"]["held-out pairs"]
+        again = measure_recall(model, pairs_of("held-out pairs", "judging")[:600])
+        assert again["top1"][0] >= 0.98
+        assert again["probability"][0] == pytest.approx(stated["probability"][0], abs=0.04)
+
+    def test_fewer_facts_show_the_directions_that_it_states(
+        self, model: fv.FactModel, measured: dict[str, Any]
+    ) -> None:
+        facts = spread(in_half(fv.FactSet.builtin(), "judging"), 60).known(model, top_k=1)
+        again = measure_directions(model, facts)
+        for kind in ("attention", "halves"):
+            for curve, other in zip(measured["directions"][kind], again[kind], strict=True):
+                at = worst(curve)
+                if curve["mean"][at] < -20:
+                    assert other["mean"][at] < other["control"][at]
+
+    def test_a_card_leaves_out_what_was_not_measured(self) -> None:
+        figures = json.loads((WEIGHTS / "mini" / "measured.json").read_text())
+        assert "## Directions of effects" in card(figures)
+        assert "## Directions of effects" not in card({**figures, "directions": None})
 
 
-def test_the_card_states_what_was_measured(mini: fv.FactModel, measured: dict) -> None:
-    assert measured["held_out_pairs"]["top1"] >= 0.95
-    assert (FOLDER / "CARD.md").read_text() == card("mini", measured)
-    assert measured["facts"] == len(builtin.rows())
-    stored = load_file(FOLDER / "model.safetensors")
-    assert measured["parameters"] == sum(tensor.numel() for tensor in stored.values())
-    pairs = [p for p in held_out_pairs() if p.row.relation == "landmark_city"]
-    again = measure(mini.network, train_tokenizer(), pairs)
-    assert again["top1"] == pytest.approx(
-        measured["held_out_pairs"]["by_relation"]["landmark_city"]
-    )
+class TestWeights:
+    def test_they_are_stored_small_and_used_in_full(self, model: fv.FactModel) -> None:
+        assert (WEIGHTS / model.name / "model.safetensors").stat().st_size < 8_000_000
+        assert model.dtype == torch.float32
+        assert 6 <= model.n_layers <= 8
+        assert model.n_heads == 8
+
+    def test_the_packed_tokenizer_is_the_one_trained_on(self, model: fv.FactModel) -> None:
+        packed = json.loads((WEIGHTS / model.name / "tokenizer.json").read_text())
+        assert packed == json.loads(train_tokenizer().to_str())
+
+    def test_bos_stands_in_front_once(self, model: fv.FactModel) -> None:
+        tokens = fv.trace(model, fv.FactSet.builtin()[0]).tokens[0]
+        assert tokens.has_bos
+        assert tokens.ids.count(model.bos_id) == 1
+
+    def test_results_say_how_it_was_trained(self, model: fv.FactModel) -> None:
+        result = fv.attribute_logits(fv.trace(model, fv.FactSet.builtin()[0]))
+        said = result.provenance["training"]
+        assert said["recipe"] == model.name
+        assert said["manifest"] == manifest(model.name, said["seed"])["corpus"]
+        assert said["step"] == RECIPES[model.name].steps
 
 
-def test_the_packed_tokenizer_is_the_one_trained_on() -> None:
-    packed = json.loads((FOLDER / "tokenizer.json").read_text())
-    assert packed == json.loads(train_tokenizer().to_str())
+class TestCheckpoints:
+    kept = names.steps_of(WEIGHTS / "mini")
 
+    def test_there_are_three_or_more_of_mini(self) -> None:
+        assert len(self.kept) >= 3
+        assert max(self.kept) < RECIPES["mini"].steps
 
-def test_bos_stands_in_front_once(mini: fv.FactModel) -> None:
-    fact = fv.FactSet.builtin()[0]
-    tokens = fv.trace(mini, fact).tokens[0]
-    assert tokens.has_bos
-    assert tokens.ids.count(mini.bos_id) == 1
+    def test_recall_grows_along_them(self, mini: fv.FactModel) -> None:
+        facts = fv.FactSet.builtin()[::60]
+        known = [
+            len(facts.known(model, top_k=1)) / len(facts) if len(facts) else 0
+            for model in (fv.load_model("mini", step=self.kept[0]), mini)
+        ]
+        assert known[0] < 0.5 < 0.95 < known[1]
 
+    def test_each_is_named_with_its_step(self) -> None:
+        model = fv.load_model("mini", step=self.kept[-1])
+        assert model.name == f"mini, step {self.kept[-1]}"
+        assert model.training["step"] == self.kept[-1]
+        assert model.weight_hash != fv.load_model("mini").weight_hash
 
-def test_weights_are_stored_small_and_used_in_full(mini: fv.FactModel) -> None:
-    assert (FOLDER / "model.safetensors").stat().st_size < 8_000_000
-    assert mini.dtype == torch.float32
+    @pytest.mark.parametrize("step", [-1, 7, 10**9, True])
+    def test_a_step_that_was_not_kept_is_refused_with_those_that_were(self, step: int) -> None:
+        with pytest.raises(FactvizError, match=f"no checkpoint of mini .*{self.kept[0]}"):
+            fv.load_model("mini", step=step)
+
+    def test_other_models_have_revisions(self, mini: fv.FactModel) -> None:
+        with pytest.raises(FactvizError, match="revision="):
+            fv.load_model("EleutherAI/pythia-70m", step=1000)
+        with pytest.raises(FactvizError, match="this is an object"):
+            fv.load_model(mini.bridge, step=1000)
 
 
 def test_the_quickstart_fact_is_known(mini: fv.FactModel) -> None:
@@ -66,6 +144,6 @@ def test_the_quickstart_fact_is_known(mini: fv.FactModel) -> None:
     assert best.probability > 0.5
 
 
-def test_the_builtin_set_is_known(mini: fv.FactModel) -> None:
-    facts = fv.FactSet.builtin()[::10]
-    assert len(facts.known(mini, top_k=1)) >= 0.95 * len(facts)
+def test_the_builtin_set_is_known(model: fv.FactModel) -> None:
+    facts = fv.FactSet.builtin()[::30]
+    assert len(facts.known(model, top_k=1)) >= 0.95 * len(facts)

@@ -1,0 +1,107 @@
+"""Measure an embedded model and write its card: ``python -m factviz.analysis.cards mini``.
+
+With ``--run FOLDER``, once or several times, runs of `factviz.models.mini.train` are compared
+first, and the best one is packed into the package: the one with most criteria held on the choosing
+half of the subjects, then the best one in wordings that it never saw.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm.auto import tqdm
+
+from factviz.analysis.cards.criteria import held
+from factviz.analysis.cards.measuring import measure
+from factviz.analysis.cards.text import card
+from factviz.facts import builtin, experiments
+from factviz.models import names
+from factviz.models.loading import load_model
+from factviz.models.mini.weights import MANIFEST, WEIGHTS, pack
+
+MEASURED, CARD = "measured.json", "CARD.md"
+_CHOOSING_SHARE = 0.5
+
+
+def choose(name: str, runs: list[Path]) -> list[dict[str, Any]]:
+    """Compare runs on the choosing half and pack the best one; the figures of each.
+
+    Returns
+    -------
+    list of dict
+        seed, criteria, unseen (top-1 in wordings never trained on), chosen.
+    """
+    found: list[dict[str, Any]] = []
+    for run in tqdm(runs, desc="runs"):
+        packed = run / "packed"
+        pack(run, packed)
+        model = load_model(packed, name=f"{name}, {run.name}")
+        figures = measure(model, name, half="choosing", share=_CHOOSING_SHARE)
+        state = json.loads((run / "state.json").read_text())
+        found.append(
+            {
+                "seed": state["seed"],
+                "criteria": figures["criteria"],
+                "unseen": figures["recall"]["unseen wordings"]["top1"][0],
+            }
+        )
+    best = max(range(len(runs)), key=lambda i: (held(found[i]["criteria"]), found[i]["unseen"]))
+    shutil.rmtree(WEIGHTS / name, ignore_errors=True)
+    shutil.copytree(runs[best] / "packed", WEIGHTS / name)
+    return [{**one, "chosen": i == best} for i, one in enumerate(found)]
+
+
+def described(name: str) -> dict[str, Any]:
+    """What a card says of a model without asking it anything."""
+    folder, rows = WEIGHTS / name, builtin.rows()
+    model = load_model(name)
+    return {
+        "training": json.loads((folder / MANIFEST).read_text(encoding="utf-8")),
+        "architecture": (
+            f"{model.architecture.removesuffix('ForCausalLM').removesuffix('LMHeadModel')}: "
+            f"{model.n_layers} layers, {model.n_heads} heads, d_model {model.d_model}"
+        ),
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "megabytes": round((folder / "model.safetensors").stat().st_size / 1e6, 2),
+        "vocabulary": model.d_vocab,
+        "facts": len(rows),
+        "subjects": len({row.subject for row in rows}),
+        "kinds": len({row.kind for row in rows}),
+        "relations": len(builtin.wordings()),
+        "wordings": sum(map(len, experiments.every_wording().values())),
+        "checkpoints": names.steps_of(folder),
+    }
+
+
+def write(name: str, measured: dict[str, Any]) -> None:
+    """Write figures and card beside the weights."""
+    folder = WEIGHTS / name
+    text = json.dumps(measured, indent=1, ensure_ascii=False)
+    (folder / MEASURED).write_text(text + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card(measured), encoding="utf-8")
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="an embedded model")] = "mini",
+    run: Annotated[
+        list[Path] | None, typer.Option(help="a training run to choose from; may be repeated")
+    ] = None,
+) -> None:
+    """Measure an embedded model and write its card; with --run, choose and pack it first."""
+    path = WEIGHTS / name / MEASURED
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    seeds = choose(name, run) if run else before.get("seeds", [])
+    measured = {**described(name), **measure(load_model(name), name), "seeds": seeds}
+    write(name, measured)
+    typer.echo(f"{name}: {held(measured['criteria'])} of {len(measured['criteria'])} criteria hold")
+    for row in measured["criteria"]:
+        if not row["holds"]:
+            typer.echo(f"  not: {row['what']} {row['bound']}: {row['value'][0]:.4g}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,96 @@
+"""Where recall breaks: attention edges of END, and updates at the subject, taken out (P3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from factviz.analysis.attention_knockout import knock_out_attention
+from factviz.analysis.attributes_rate import attributes_rate
+from factviz.analysis.sublayer_knockout import knock_out_sublayers
+from factviz.facts.factset import FactSet
+from factviz.models.factmodel import FactModel
+
+WINDOWS = (1, 3)
+GROUPS = ("subject", "relation")
+_CURVE = ("mean", "low", "high", "control")
+
+
+def measure_directions(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[str, Any]:
+    """The curves of both knockouts on a set of facts.
+
+    Parameters
+    ----------
+    model : FactModel
+    facts : FactSet
+    seed : int
+        Of controls and resamples.
+
+    Returns
+    -------
+    dict
+        facts (how many); attention, sublayers and halves: one entry a curve, with mean, low, high
+        and control [layer], percent of the clean probability. halves: the MLPs of the model's early
+        and of its late half cancelled at the last subject token, one value each.
+    """
+    attention = knock_out_attention(model, facts, window=WINDOWS, groups=GROUPS, seed=seed)
+    by_window = attention.curves(seed=seed)
+    by_kind = knock_out_sublayers(model, facts, seed=seed).curves(seed=seed)
+    half = model.n_layers // 2
+    wide = knock_out_sublayers(model, facts, window=half, seed=seed).curves(seed=seed)
+    mlp = wide.sel(sublayer="mlp")
+    return {
+        "facts": len(facts),
+        "attention": [
+            {"window": window, "group": group, **_curve(by_window.sel(window=window, group=group))}
+            for window in WINDOWS
+            for group in GROUPS
+        ],
+        "sublayers": [
+            {"sublayer": kind, **_curve(by_kind.sel(sublayer=kind))}
+            for kind in ("attention", "mlp")
+        ],
+        "halves": [
+            {"layers": [first, first + half - 1], **_curve(mlp.sel(layer=[first]))}
+            for first in (0, half)
+        ],
+    }
+
+
+def measure_enrichment(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[str, Any]:
+    """Recall at 50 of a subject's attributes in the state of its last token, layer by layer.
+
+    Returns
+    -------
+    dict
+        facts; top_k; layer; mean, low, high [layer] and shuffled, the same against other subjects'
+        attributes; ratio: [mean, low, high] of mean over shuffled in the layer with the most.
+    """
+    found = attributes_rate(model, facts)
+    bands = found.bands("recall", seed=seed).sel(position="subject_last")
+    best = int(bands["mean"].argmax())
+    names = ("mean", "low", "high", "shuffled")
+    at = {name: float(bands[name].values[best]) for name in (*names, "shuffled_high")}
+    return {
+        "facts": len(facts),
+        "top_k": int(found.dataset.attrs["top_k"]),
+        "layer": [int(layer) for layer in bands["layer"].values],
+        **{name: _rounded(bands[name].values) for name in names},
+        "best_layer": int(bands["layer"].values[best]),
+        "ratio": _rounded(np.array([at["mean"], at["low"], at["high"]]) / at["shuffled"]),
+    }
+
+
+def worst(curve: dict[str, Any]) -> int:
+    """The layer of the largest loss."""
+    return int(np.argmin(curve["mean"]))
+
+
+def _curve(curves: xr.Dataset) -> dict[str, list[float]]:
+    return {name: _rounded(curves[name].values, 2) for name in _CURVE}
+
+
+def _rounded(values: Any, digits: int = 4) -> list[float]:
+    return [round(float(value), digits) for value in values]
