@@ -8,6 +8,7 @@ from factviz.analysis.blocking import block_attention as block_attention
 from factviz.analysis.enriching_neurons import find_enriching_neurons as find_enriching_neurons
 from factviz.analysis.extraction import extraction_events as extraction_events
 from factviz.analysis.gradients import gradients as gradients
+from factviz.analysis.head_classes import classify_heads as classify_heads
 from factviz.analysis.head_vocabulary import head_vocabulary as head_vocabulary
 from factviz.analysis.hub_map import map_hubs as map_hubs
 from factviz.analysis.lens import lens as lens
@@ -31,6 +32,7 @@ from factviz.results.causal import Causal as Causal
 from factviz.results.enriching_neurons import EnrichingNeurons as EnrichingNeurons
 from factviz.results.extraction import Extraction as Extraction
 from factviz.results.gradients import Gradients as Gradients
+from factviz.results.head_classes import HeadClasses as HeadClasses
 from factviz.results.head_vocabulary import HeadVocabulary as HeadVocabulary
 from factviz.results.hub_map import HubMap as HubMap
 from factviz.results.lens import LogitLens as LogitLens

@@ -15,6 +15,7 @@ from factviz.analysis import packing
 from factviz.analysis.decomposition import Parts, split_logits
 from factviz.facts.errors import FactvizError
 from factviz.facts.tokens import AttributeToken, attribute_tokens
+from factviz.models.factmodel import FactModel
 from factviz.models.geometry import refusal
 from factviz.models.traced import Trace
 from factviz.results.attribution import Attribution
@@ -88,13 +89,29 @@ def _chosen(trace: Trace, attributes: Iterable[str | int] | None) -> list[list[A
 
 def _checked(trace: Trace, fact: int, parts: Parts) -> float:
     """The residual error of one fact; refuse it where the parts do not add up."""
-    model = trace.model
+    check_finite(trace, fact)
+    return checked_sum(trace.model, parts.residual(), parts.size())
+
+
+def check_finite(trace: Trace, fact: int) -> None:
+    """Refuse logits that are NaN or infinite."""
     if not bool(trace.logits[fact].isfinite().all()):
+        model = trace.model
         raise FactvizError(
             f"{model.name} gives logits that are not finite (NaN or infinity) for "
             f"{trace.facts[fact].prompt[:60]!r}: load it with dtype='float32'"
         )
-    residual, size = parts.residual(), parts.size()
+
+
+def checked_sum(model: FactModel, residual: float, size: float) -> float:
+    """The residual error; refuse it where the parts do not add up.
+
+    Parameters
+    ----------
+    model : FactModel
+    residual, size : float
+        |sum of the parts − centred logit| and Σ|parts|, logits.
+    """
     tolerance = TOLERANCE.get(model.dtype, 1e-4) * max(size, 1.0)
     if not residual <= tolerance:
         raise refusal(

@@ -17,7 +17,7 @@ from factviz.analysis.places import Where, layers_of, listed, positions, told
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens
 from factviz.models.factmodel import FactModel
-from factviz.models.interventions import BlockAttention, Intervention
+from factviz.models.interventions import BlockAttention
 from factviz.results.causal import Causal
 
 
@@ -81,7 +81,7 @@ def block_attention(
         asking = positions(one, row, queries)
         read = positions(one, row, keys)
         effect = [BlockAttention(asking, read, at_layers)]
-        drawn = [_random_edges(row, asking, read, at_layers, rngs[fact]) for _ in range(controls)]
+        drawn = [random_edges(row, asking, read, at_layers, rngs[fact]) for _ in range(controls)]
         return Experiment([effect], [[variant for variant in drawn if variant]])
 
     name = f"{told(queries)} → {told(keys)}"
@@ -98,18 +98,21 @@ def block_attention(
     )
 
 
-def _random_edges(
+def random_edges(
     row: PromptTokens,
     queries: Sequence[int],
     keys: Sequence[int],
     layers: Sequence[int],
     rng: np.random.Generator,
-) -> list[Intervention]:
-    """As many other edges for each query, from one random order of the positions."""
+) -> list[BlockAttention]:
+    """As many other edges for each query, from one random order of the positions.
+
+    Never BOS or the query itself; a query that has no other position to see keeps all its edges.
+    """
     bos = row.groups["bos"]
     others = [p for p in range(len(row)) if p not in keys and p not in bos]
     order = [others[i] for i in rng.permutation(len(others))]
-    found: list[Intervention] = []
+    found: list[BlockAttention] = []
     for query in queries:
         count = sum(key <= query for key in keys)
         drawn = [p for p in order if p < query][:count]

@@ -49,6 +49,9 @@ class AttributeToken:
     note: str = ""
 
 
+Memo = dict[tuple[Any, ...], "AttributeToken | FactvizError"]
+
+
 def tokenize_prompt(
     tokenizer: Any, fact: Fact, *, bos_id: int | None, max_length: int | None = None
 ) -> PromptTokens:
@@ -89,7 +92,12 @@ def tokenize_prompt(
 
 
 def attribute_tokens(
-    tokenizer: Any, fact: Fact, attributes: Iterable[str | int] | None = None
+    tokenizer: Any,
+    fact: Fact,
+    attributes: Iterable[str | int] | None = None,
+    *,
+    memo: Memo | None = None,
+    base: list[int] | None = None,
 ) -> list[AttributeToken]:
     """The attributes of a fact as tokens, one each; two attributes never share a token.
 
@@ -101,6 +109,10 @@ def attribute_tokens(
     attributes : iterable of str or int, optional
         Words or vocabulary ids; by default the answer, then S, then R. A given word that is the
         answer, in S or in R keeps that role.
+    memo : dict, optional
+        Shared by calls for many facts: a word is cut once for all prompts that end alike.
+    base : list of int, optional
+        The prompt's own ids, without BOS, where they are known already.
 
     Returns
     -------
@@ -109,12 +121,16 @@ def attribute_tokens(
         so; one in S and in R becomes one entry with the role ``both``.
     """
     wanted = _wanted(fact, attributes)
-    base = _encode(tokenizer, fact.prompt)[0]
+    base = _encode(tokenizer, fact.prompt)[0] if base is None else base
     kept: dict[int, AttributeToken] = {}
     left_out: list[str] = []
     for item, role in wanted:
         try:
-            token = _attribute(tokenizer, fact, base, item, role)
+            token = (
+                _attribute(tokenizer, fact, base, item, role)
+                if memo is None
+                else _remembered(tokenizer, fact, base, item, role, memo=memo)
+            )
         except FactvizError as error:
             # S and R may hold what this tokenizer cannot say; the answer, and what was asked for
             # by name, must be there.
@@ -143,6 +159,26 @@ def _wanted(fact: Fact, attributes: Iterable[str | int] | None) -> Sequence[tupl
         attributes = [attributes]
     return [(item, roles.get(item, "given") if isinstance(item, str) else "given")
             for item in attributes]  # fmt: skip
+
+
+def _remembered(
+    tokenizer: Any, fact: Fact, base: list[int], item: str | int, role: str, *, memo: Memo
+) -> AttributeToken:
+    """An attribute's token, cut anew only for another ending of the prompt.
+
+    What follows a whole word behind the subject does not change how a later word is cut.
+    """
+    tail = fact.prompt[fact.subject_span[1] :]
+    key = (tail if tail[:1].isspace() else fact.prompt, tuple(base[-1:]), item, role == "answer")
+    if (held := memo.get(key)) is None:
+        try:
+            held = _attribute(tokenizer, fact, base, item, role)
+        except FactvizError as error:
+            held = error
+        memo[key] = held
+    if isinstance(held, FactvizError):
+        raise held
+    return held if held.role == role else replace(held, role=role)
 
 
 def _attribute(
@@ -241,9 +277,12 @@ def _texts(prompt: str, offsets: list[tuple[int, int]]) -> list[str]:
     where the token before it ended.
     """
     texts: list[str] = []
+    alike: dict[tuple[int, int], list[int]] = {}
+    for index, span in enumerate(offsets):
+        alike.setdefault(span, []).append(index)
     for index, (start, end) in enumerate(offsets):
-        pieces = [i for i, span in enumerate(offsets) if span == (start, end) and end > start]
-        if len(pieces) > 1:
+        pieces = alike[start, end]
+        if len(pieces) > 1 and end > start:
             texts.append(f"{prompt[start:end]}[{pieces.index(index) + 1}/{len(pieces)}]")
         else:
             texts.append(prompt[min(start, offsets[index - 1][1] if index else 0) : end])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from factviz.facts.errors import FactvizError
@@ -148,10 +148,14 @@ class FactModel:
         return ids.to(self.device), ends.to(self.device)
 
     @torch.inference_mode()
-    def record(self, rows: Sequence[Sequence[int]]) -> Record:
+    def record(
+        self,
+        rows: Sequence[Sequence[int]],
+        blocked: Bool[Tensor, "fact query key"] | None = None,
+    ) -> Record:
         """One forward pass over prompts of any lengths; what END needs is kept."""
         with self.lock:
-            return record(self.network, self.geometry, *self.padded(rows))
+            return record(self.network, self.geometry, *self.padded(rows), blocked)
 
     @torch.inference_mode()
     def predict(self, prompt: str | Fact, k: int = 10) -> pd.DataFrame:

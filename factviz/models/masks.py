@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from factviz.models.parts import Parts
@@ -44,6 +44,25 @@ def read_masks(
             made[key] = _additive(mask, own, like)
         found.append(made[key])
     return [mask for mask, _ in found], [closed for _, closed in found]
+
+
+def closed_edges(
+    mask: Tensor | None, blocked: Bool[Tensor, "fact query key"], dtype: torch.dtype
+) -> Tensor:
+    """A batch's mask as an attention module is handed it, with more edges closed.
+
+    Causality is kept: a mask of one's own would replace it under transformers 5. A query must be
+    left with something to see.
+    """
+    if mask is None:
+        length = blocked.shape[-1]
+        future = torch.ones(length, length, dtype=torch.bool, device=blocked.device).triu(1)
+        mask = torch.zeros(1, 1, length, length, dtype=dtype, device=blocked.device)
+        return mask.masked_fill(future | blocked[:, None], least(mask))
+    if mask.dtype == torch.bool:
+        closed = not bool(mask[0, 0, 0, 0])  # position 0 sees itself
+        return torch.where(blocked[:, None], torch.full_like(mask, closed), mask)
+    return mask.masked_fill(blocked[:, None], least(mask))
 
 
 def own_mask(block: nn.Module) -> Tensor | None:

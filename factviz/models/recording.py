@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from factviz.models.geometry import Geometry, Layer
+from factviz.models.masks import closed_edges
 
 Rows = tuple[Tensor, Tensor]
 
@@ -85,13 +86,19 @@ def record(
     geometry: Geometry,
     ids: Int[Tensor, "fact position"],
     ends: Int[Tensor, " fact"],
+    blocked: Bool[Tensor, "fact query key"] | None = None,
 ) -> Record:
-    """Run a right-padded batch and keep what END needs; call it under the model's lock."""
+    """Run a right-padded batch and keep what END needs; call it under the model's lock.
+
+    Edges in ``blocked`` are closed in every layer.
+    """
     kept = Record(len(geometry.layers))
     rows = (torch.arange(len(ids), device=ids.device), ends)
     places = [*_stream_places(geometry, kept, rows), end_logits(geometry, rows)]
     for index, layer in enumerate(geometry.layers):
         places += _layer_places(layer, index, kept, rows, ids.shape[1])
+        if blocked is not None:
+            places.append((layer.attention, "before", _closing(blocked)))
     kept.logits = _run(model, places, ids)
     if len(kept.logits) != len(ids):  # a head that computes more than it was asked for
         raise RuntimeError("the model returned logits for other rows than END's")
@@ -173,6 +180,17 @@ def _layer_places(
         (layer.mlp, "after", mlp),
     ]
     return [*places, (layer.attention_post, "after", post)] if layer.attention_post else places
+
+
+def _closing(blocked: Bool[Tensor, "fact query key"]) -> Callable[..., tuple[Any, Any]]:
+    """The hook that closes edges in the mask that an attention module is handed."""
+
+    def close(_: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        like = _hidden(args, kwargs)
+        mask = closed_edges(kwargs.get("attention_mask"), blocked, like.dtype)
+        return args, {**kwargs, "attention_mask": mask}
+
+    return close
 
 
 def _hidden(args: Any, kwargs: Any) -> Tensor:

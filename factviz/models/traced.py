@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from factviz.facts.errors import FactvizError
@@ -19,6 +19,8 @@ from factviz.models.geometry import linear_weight, refusal
 from factviz.models.recording import Record
 
 Groups = Mapping[str, Sequence[int]]
+Edges = Sequence[tuple[int, int]]
+"""Attention edges (query, key) of one prompt."""
 
 # Eager attention holds [fact, head, position, position] for one layer at a time.
 _BATCH_TOKENS = 4096
@@ -75,6 +77,8 @@ def trace(
     facts: Fact | Iterable[Fact],
     *,
     groups: Groups | Sequence[Groups] | None = None,
+    blocked: Sequence[Edges] | None = None,
+    tokens: Sequence[PromptTokens] | None = None,
 ) -> Trace:
     """Run facts through a model once and keep only what the analyses at END need.
 
@@ -86,6 +90,11 @@ def trace(
     groups : mapping or sequence of mappings, optional
         Positions by group name, for all facts or one mapping per fact, in place of the default
         source groups (bos, prefix, subject, relation, end). Positions not named form "other".
+    blocked : [fact] of (query, key), optional
+        Attention edges closed in every layer; what is left of a row is renormalised. A query must
+        be left with something to see.
+    tokens : [fact], optional
+        The prompts as this model reads them, where that is known already.
 
     Returns
     -------
@@ -99,14 +108,34 @@ def trace(
     """
     _check_input(model, facts)
     found = as_facts(facts)
-    tokens = [model.tokenize(fact) for fact in found]
+    tokens = [model.tokenize(fact) for fact in found] if tokens is None else list(tokens)
     named = _groups(groups, tokens)
-    records = [model.record([tokens[i].ids for i in batch]) for batch in _batches(tokens)]
+    records = [
+        model.record([tokens[i].ids for i in batch], _closed(model, tokens, batch, blocked))
+        for batch in _batches(tokens)
+    ]
     for made, batch in zip(records, _batches(tokens), strict=True):
         _check(model, made)
         _check_causal(model, made, [len(tokens[i]) for i in batch])
     joined = _joined(model, records, [len(row) for row in tokens])
     return Trace(model, found, tokens, named, isinstance(facts, Fact), *joined)
+
+
+def _closed(
+    model: FactModel,
+    tokens: Sequence[PromptTokens],
+    batch: Sequence[int],
+    blocked: Sequence[Edges] | None,
+) -> Bool[Tensor, "fact query key"] | None:
+    """The edges of one batch as a mask."""
+    if blocked is None:
+        return None
+    length = max(len(tokens[i]) for i in batch)
+    found = torch.zeros(len(batch), length, length, dtype=torch.bool)
+    for row, fact in enumerate(batch):
+        for query, key in blocked[fact]:
+            found[row, query, key] = True
+    return found.to(model.device)
 
 
 def _check_input(model: Any, facts: Any) -> None:
@@ -192,9 +221,17 @@ def _check(model: FactModel, made: Record) -> None:
 
 def _check_causal(model: FactModel, made: Record, lengths: Sequence[int]) -> None:
     """Padding on the right is harmless only where no position sees a later one."""
-    for fact, length in enumerate(lengths):
-        if any(bool(pattern[fact, :, length:].any()) for pattern in made.pattern):
+    for pattern in made.pattern:
+        if bool(pattern.masked_fill(~_padding(pattern, lengths)[:, None], 0).any()):
             raise refusal(model.architecture, "its positions see later ones")
+
+
+def _padding(
+    like: Float[Tensor, "fact *n source"], lengths: Sequence[int]
+) -> Bool[Tensor, "fact source"]:
+    """Which positions of a batch are padding."""
+    positions = torch.arange(like.shape[-1], device=like.device)
+    return positions >= torch.tensor(list(lengths), device=like.device)[:, None]
 
 
 def _kv_heads(model: FactModel, layer: int, values: Float[Tensor, "fact source value"]) -> int:
@@ -209,9 +246,9 @@ def _joined(model: FactModel, records: Sequence[Record], lengths: Sequence[int])
         torch.cat([_wider(_split(model, layer, made), longest, 1) for made in records])
         for layer in range(model.n_layers)
     ]
-    for fact, length in enumerate(lengths):  # what the padding tokens gave
-        for layer in values:
-            layer[fact, length:] = 0
+    padding = _padding(pattern[0], lengths)
+    for layer in values:  # what the padding tokens gave
+        layer.masked_fill_(padding[:, :, None, None], 0)
     multiplier = model.geometry.residual_multiplier
     final = model.geometry.norm(model.geometry.final_norm)
     return (

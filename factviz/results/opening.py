@@ -22,6 +22,7 @@ _KINDS = {
     "EnrichingNeurons": "factviz.results.enriching_neurons",
     "Extraction": "factviz.results.extraction",
     "Gradients": "factviz.results.gradients",
+    "HeadClasses": "factviz.results.head_classes",
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",

@@ -49,12 +49,22 @@ def subject_bands(
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
     means = _macro(flat, drawn[:, owner].astype(np.float64), relations)
     edges = [(1 - level) / 2, (1 + level) / 2]
-    with np.errstate(invalid="ignore"):
-        known = ~np.isnan(means).all(0)
     low, high = np.full((2, flat.shape[1]), np.nan)
-    low[known], high[known] = np.nanquantile(means[:, known], edges, axis=0)
+    gaps = np.isnan(means)
+    whole, some = ~gaps.any(0), gaps.any(0) & ~gaps.all(0)
+    low[whole], high[whole] = np.quantile(means[:, whole], edges, axis=0)
+    if some.any():  # column by column, and slow
+        low[some], high[some] = np.nanquantile(means[:, some], edges, axis=0)
     shape = values.shape[1:]
     return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+
+
+def macro_means(
+    values: Float[np.ndarray, " fact *n"], relations: Sequence[str]
+) -> Float[np.ndarray, " *n"]:
+    """The macro-average over relations alone, without an interval."""
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    return _macro(flat, np.ones((1, len(flat))), relations)[0].reshape(values.shape[1:])
 
 
 def _macro(
@@ -63,13 +73,15 @@ def _macro(
     relations: Sequence[str],
 ) -> Float[np.ndarray, "draw n"]:
     """Weighted means of each relation, then their mean; relations without facts do not count."""
-    known, filled = ~np.isnan(flat), np.nan_to_num(flat)
+    known, filled = (~np.isnan(flat)).astype(np.float64), np.nan_to_num(flat)
     total = np.zeros((len(weights), flat.shape[1]))
     count = np.zeros_like(total)
     for relation in np.unique(np.asarray(relations)):
         rows = np.asarray(relations) == relation
-        there = weights[:, rows] @ known[rows]
-        sums = weights[:, rows] @ filled[rows]
+        own = weights[:, rows]
+        # Where no value is missing, every column has the same weight.
+        there = own.sum(1, keepdims=True) if known[rows].all() else own @ known[rows]
+        sums = own @ filled[rows]
         total += np.divide(sums, there, out=np.zeros_like(sums), where=there > 0)
         count += there > 0
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)

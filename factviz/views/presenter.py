@@ -14,6 +14,7 @@ from factviz.results.causal import Causal
 from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
+from factviz.results.head_classes import HeadClasses
 from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
@@ -28,6 +29,7 @@ from factviz.views import (
     extraction,
     flow,
     gradients,
+    head_classes,
     head_vocabulary,
     html,
     hub_map,
@@ -47,6 +49,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     EnrichingNeurons.kind: enriching_neurons.build,
     Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
+    HeadClasses.kind: head_classes.build,
     HeadVocabulary.kind: head_vocabulary.build,
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,

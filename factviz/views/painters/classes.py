@@ -14,8 +14,10 @@ DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 
 
 def letter(name: str | None) -> str:
-    """The letter of a class: S, R, M, or the first of another name."""
-    return shown(name or "")[:1].upper()
+    """The letter of a class: S, R, M; a small one for any other name, as "suppressing" has."""
+    if name in ("S", "R", "M", "subject", "relation", "mixed"):
+        return name[0].upper()
+    return shown(name or "")[:1].lower()
 
 
 def marker(name: str | None) -> str:
