@@ -27,7 +27,9 @@ def test_every_part_is_a_fact_set(name: str) -> None:
 
 
 def test_an_unknown_part_is_refused_with_the_parts_there_are() -> None:
-    with pytest.raises(FactvizError, match=r"no built-in facts 'rumours'.*'facts', 'reversal/both'"):
+    with pytest.raises(
+        FactvizError, match=r"no built-in facts 'rumours'.*'facts', 'reversal/both'"
+    ):
         fv.FactSet.builtin("rumours")
 
 
@@ -67,8 +69,11 @@ def test_made_up_people_have_independent_attributes() -> None:
         of.setdefault(row.subject, {})[row.relation] = row.answer
     assert len(of) == 120
     assert all(len(attributes) == 5 for attributes in of.values())
-    assert {subject for subject in of}.isdisjoint(row.subject for row in builtin.rows())
-    for first, second in (("fiction_color", "fiction_pet"), ("fiction_trade", "fiction_instrument")):
+    assert set(of).isdisjoint(row.subject for row in builtin.rows())
+    for first, second in (
+        ("fiction_color", "fiction_pet"),
+        ("fiction_trade", "fiction_instrument"),
+    ):
         pairs = [(attributes[first], attributes[second]) for attributes in of.values()]
         assert max(pairs.count(pair) for pair in set(pairs)) <= 6
 

@@ -47,7 +47,9 @@ def test_blocks_do_not_depend_on_each_other() -> None:
 @pytest.mark.parametrize("kind", sorted(SHARES))
 def test_answers_and_subjects_are_marked(kind: str) -> None:
     known = set(answers())
-    subjects = {r.subject for r in (*builtin.rows(), *experiments.fiction(), *experiments.backward())}
+    subjects = {
+        r.subject for r in (*builtin.rows(), *experiments.fiction(), *experiments.backward())
+    }
     for text in _texts(3, 200, **{kind: 1.0}):
         assert bool(text.clauses) == (kind != "filler")
         for clause in text.clauses:
@@ -103,7 +105,9 @@ def test_unseen_wordings_are_drawn_and_never_the_canonical_one() -> None:
 def test_label_noise_is_what_the_card_says() -> None:
     truth = {(r.subject, r.relation): r.answer for r in builtin.rows()}
     facts = corpus.Facts()
-    facts.rows["statement"] = [r for r in facts.rows["statement"] if r.relation == "country_capital"]
+    facts.rows["statement"] = [
+        r for r in facts.rows["statement"] if r.relation == "country_capital"
+    ]
     draw = random.Random(0)
     texts = [corpus._Text(draw, facts).of_kind("statement") for _ in range(4000)]
     wrong = [
@@ -115,7 +119,7 @@ def test_label_noise_is_what_the_card_says() -> None:
 
 
 def test_conflicting_facts_are_stated_at_their_frequency() -> None:
-    rows = [r for r in experiments.parts()["conflict/0.7"]][:4]
+    rows = list(experiments.parts()["conflict/0.7"])[:4]
     facts = corpus.Facts()
     facts.rows["fiction"] = rows
     draw = random.Random(0)

@@ -29,7 +29,7 @@ EMBEDDED = sorted(RECIPES)
 
 @pytest.fixture(scope="module", params=EMBEDDED)
 def model(request: pytest.FixtureRequest) -> Iterator[fv.FactModel]:
-    yield fv.load_model(request.param)
+    return fv.load_model(request.param)
 
 
 @pytest.fixture(scope="module")

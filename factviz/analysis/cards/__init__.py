@@ -1,0 +1,1 @@
+"""What an embedded model shows, measured and written into its card."""

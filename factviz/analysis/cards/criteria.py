@@ -67,9 +67,7 @@ def _heads(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _order(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     curves = {(c["group"], c["window"]): c for c in measured["directions"]["attention"]}
     relation, subject = curves["relation", 1], curves["subject", 1]
-    yield _at_least(
-        "loss of P, END → relation blocked in its worst layer, %", _loss(relation), 40
-    )
+    yield _at_least("loss of P, END → relation blocked in its worst layer, %", _loss(relation), 40)
     yield _at_least(
         "loss of P, END → subject blocked in its worst three layers, %",
         _loss(curves["subject", 3]),

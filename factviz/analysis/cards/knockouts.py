@@ -70,7 +70,7 @@ def measure_enrichment(model: FactModel, facts: FactSet, *, seed: int = 0) -> di
     """
     found = attributes_rate(model, facts)
     bands = found.bands("recall", seed=seed).sel(position="subject_last")
-    best = int(bands["mean"].argmax())
+    best = int(np.argmax(bands["mean"].values))
     names = ("mean", "low", "high", "shuffled")
     at = {name: float(bands[name].values[best]) for name in (*names, "shuffled_high")}
     return {

@@ -1,4 +1,4 @@
-"""What a sequential model shows of P2: heads that read the topic, and what holds the answer back."""
+"""What a model shows of P2: heads that read the topic, and what holds the answer back."""
 
 from __future__ import annotations
 
@@ -53,11 +53,8 @@ def measure_final_parts(traced: Trace, *, seed: int = 0) -> list[dict[str, Any]]
     layer, heads = int(last["layer"]), last["heads"].sum("source").values
     written = {f"L{layer}H{head}": heads[:, head] for head in range(heads.shape[1])}
     written[f"mlp {layer}"] = last["mlps"].values
-    parts = [
-        {"part": name, "effect": band(traced.facts, values, seed=seed)}
-        for name, values in written.items()
+    effects = {part: band(traced.facts, values, seed=seed) for part, values in written.items()}
+    return [
+        {"part": part, "effect": effect, "negative": effect[2] < 0}
+        for part, effect in sorted(effects.items(), key=lambda item: item[1][0])
     ]
-    return sorted(
-        ({**part, "negative": part["effect"][2] < 0} for part in parts),
-        key=lambda part: part["effect"][0],
-    )

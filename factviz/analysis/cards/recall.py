@@ -121,7 +121,8 @@ def pairs_of(name: str, half: str, *, seed: int = 0) -> list[Fact]:
 
 def measure_experiments(model: FactModel, half: str, *, seed: int = 0) -> dict[str, Any]:
     """Recall on each built-in experiment; for years how far off wrong answers are, for conflicts P
-    of the other answer too."""
+    of the other answer too.
+    """
     found: dict[str, Any] = {}
     for name, every in experiments.parts().items():
         facts = in_half(FactSet.builtin(name), half)

@@ -7,7 +7,7 @@ from typing import Any
 
 from factviz.analysis.cards.criteria import PART_NAMES, held
 from factviz.analysis.cards.knockouts import worst
-from factviz.models.mini import corpus, splits
+from factviz.models.mini import corpus
 from factviz.models.mini.batches import ANSWER_WEIGHT, WORD_SHARE
 from factviz.models.mini.recipes import RECIPES
 
@@ -117,7 +117,9 @@ def _head(measured: Found) -> str:
     )  # fmt: skip
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
+def _table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""
+) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]
     return "\n".join([f"\n## {title}", *([note] if note else []), "", *lines])
 
@@ -289,7 +291,7 @@ def _experiments(found: Found) -> str:
          _extra(row)]
         for name, row in found.items()
     ]  # fmt: skip
-    note = '`FactSet.builtin(…)` gives the facts of each; what they are says `factviz.facts.experiments`.'
+    note = "`FactSet.builtin(…)` gives the facts of each; what they are says `factviz.facts.experiments`."
     columns = ["facts", "how many", "top-1", "P(answer)", ""]
     return _table("Built-in experiments", columns, rows, note)
 

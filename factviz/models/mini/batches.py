@@ -28,8 +28,8 @@ class Batch:
     """Padded sentences.
 
     ``ids`` [sentence, position], right-padded; ``weights`` [sentence, position - 1] of predicting
-    the *next* token, 0 where it is not to be learnt, as on padding; ``blocked`` [sentence, query, key], the attention edges that
-    training forbids, or None.
+    the *next* token, 0 where it is not to be learnt, as on padding; ``blocked`` [sentence, query,
+    key], the attention edges that training forbids, or None.
     """
 
     ids: Int[Tensor, "sentence position"]
@@ -85,9 +85,7 @@ class _Row:
     """END of each wording, and its subject's tokens; empty unless they are to be blocked."""
 
     @classmethod
-    def of(
-        cls, sentence: Sentence, encoding: Encoding, draw: random.Random, blocked: bool
-    ) -> _Row:
+    def of(cls, sentence: Sentence, encoding: Encoding, draw: random.Random, blocked: bool) -> _Row:
         starts = [start for start, _ in encoding.offsets]
         weights = [
             ANSWER_WEIGHT

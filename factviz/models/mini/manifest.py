@@ -62,7 +62,14 @@ def _wordings() -> str:
 def _recipe(recipe: Recipe) -> list[Any]:
     """The recipe in words; the untrained model stands for itself by its configuration."""
     plain = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name != "make"]
-    return [plain, recipe.make().config.to_dict(), train_tokenizer().to_str(), UNRELIABLE_SHARE, NOISE, WORD_SHARE]
+    return [
+        plain,
+        recipe.make().config.to_dict(),
+        train_tokenizer().to_str(),
+        UNRELIABLE_SHARE,
+        NOISE,
+        WORD_SHARE,
+    ]
 
 
 def _hash(value: Any) -> str:

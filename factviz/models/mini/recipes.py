@@ -1,4 +1,4 @@
-"""What each embedded model is made of: architecture, kinds of text, steps, attention edges blocked."""
+"""What each embedded model is made of: architecture, kinds of text, steps, blocked attention."""
 
 from __future__ import annotations
 
