@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from factviz.facts import builtin
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +27,12 @@ def test_links_inside_the_project_lead_somewhere():
     local = [target for target in targets if not target.startswith("http")]
     assert local
     assert [target for target in local if not (ROOT / target).exists()] == []
+
+
+def test_it_counts_the_facts_that_there_are():
+    rows = builtin.rows()
+    assert f"{len(rows):,} of them" in TEXT
+    assert f"{len({row.subject for row in rows}):,} subjects" in TEXT
 
 
 def test_make_targets_exist():

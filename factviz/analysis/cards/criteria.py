@@ -25,7 +25,7 @@ def criteria(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
     if measured["name"] == "mini":
         found += [*_parts(measured["parts"]), *_heads(measured["heads"]), *_order(measured)]
     if measured["name"] == "mini-propagation":
-        found += _routes(measured["routes"])
+        found += [*_routes(measured["routes"]), *_mixed(measured["heads"]["mixed"])]
     found += _reversal(measured["experiments"])
     return found
 
@@ -87,6 +87,15 @@ def _routes(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield _at_least("P with END → subject blocked", found["END → subject"], 0.6)
     yield _at_least("P with relation → subject blocked", found["relation → subject"], 0.8)
     yield _at_most("P with both blocked", found["both"], 0.2)
+
+
+def _mixed(found: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """ "Near 0" is read as a quarter of the clean value or less."""
+    count = float(len(found["heads"])) if found else 0.0
+    yield _at_least("mixed heads", [count] * 3, 1)
+    left = found["left"] if found else float("nan")
+    what = "share of the mixed heads' a − mean R left, relation → subject blocked"
+    yield _at_most(what, [left] * 3, 0.25)
 
 
 def _reversal(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -211,8 +211,21 @@ def _heads(found: Found) -> str:
         )
         if key in found
     ]  # fmt: skip
-    note = "Chosen on one half of the subjects, and again so on the other half."
-    return _table("Heads", ["heads that", "which"], rows, note)
+    note = "On each of two halves of the facts that share no subject."
+    table = _table("Heads", ["heads that", "which"], rows, note)
+    return table + "\n\n" + _mixed(found["mixed"])
+
+
+def _mixed(found: Found | None) -> str:
+    if found is None:
+        return "No head is mixed."
+    clean, blocked, random = (_number(found[key]) for key in ("clean", "blocked", "random"))
+    return (
+        f"Mixed on one half of these facts: {', '.join(found['heads'])}. On the other half they "
+        f"write from relation tokens {clean} logits more to the answer than to the mean of R; "
+        f"{blocked} when the relation may not read the subject, {random} when it may not read as "
+        f"many random tokens ({found['facts']} facts)."
+    )
 
 
 def _directions(found: Found) -> str:
