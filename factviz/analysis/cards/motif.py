@@ -43,7 +43,7 @@ def measure_heads(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[st
 
 
 def _mixed(chosen: HeadClasses, judged: HeadClasses, seed: int) -> dict[str, Any] | None:
-    """a − mean R that the mixed heads write together from relation tokens, in logits.
+    """What the mixed heads write together from relation tokens towards a − mean R, in logits.
 
     Clean, with RELATION→SUBJECT blocked and with as many random keys blocked, each [mean, low,
     high]; left: what is left of the clean one, a share. None where no head is mixed.

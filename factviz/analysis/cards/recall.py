@@ -120,8 +120,9 @@ def pairs_of(name: str, half: str, *, seed: int = 0) -> list[Fact]:
 
 
 def measure_experiments(model: FactModel, half: str, *, seed: int = 0) -> dict[str, Any]:
-    """Recall on each built-in experiment; for years how far off wrong answers are, for conflicts P
-    of the other answer too.
+    """Recall on each built-in experiment.
+
+    Numeric facts also have how far off wrong years are, conflicting ones P of the other answer.
     """
     found: dict[str, Any] = {}
     for name, every in experiments.parts().items():
