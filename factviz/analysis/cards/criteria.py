@@ -90,7 +90,7 @@ def _routes(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _mixed(found: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """ "Near 0" is read as a quarter of the clean value or less."""
+    """What "near 0" means here: a quarter of the clean value, or less."""
     count = float(len(found["heads"])) if found else 0.0
     yield _at_least("mixed heads", [count] * 3, 1)
     left = found["left"] if found else float("nan")
