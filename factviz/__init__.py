@@ -14,6 +14,7 @@ from factviz.results import presenter
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AdditiveMotif": "factviz.results.additive_motif",
     "AttentionKnockout": "factviz.results.attention_knockout",
     "AttributesRate": "factviz.results.attributes_rate",
     "Attribution": "factviz.results.attribution",
@@ -27,9 +28,11 @@ _PUBLIC = {
     "FactvizWarning": "factviz.facts.errors",
     "Gradients": "factviz.results.gradients",
     "HeadClasses": "factviz.results.head_classes",
+    "HeadProfile": "factviz.results.head_profile",
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
+    "MLPBoosts": "factviz.results.mlp_boosts",
     "RecallFlow": "factviz.results.recall_flow",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
     "Trace": "factviz.models.traced",
@@ -48,12 +51,15 @@ _PUBLIC = {
     "lens": "factviz.analysis.lens",
     "load_model": "factviz.models.loading",
     "map_hubs": "factviz.analysis.hub_map",
+    "mlp_boosts": "factviz.analysis.mlp_boosts",
     "open_result": "factviz.results.opening",
     "options": "factviz.results.options",
     "partial_result": "factviz.analysis.partial",
     "patch_heads": "factviz.analysis.patching",
     "patch_states": "factviz.analysis.state_patching",
+    "profile_head": "factviz.analysis.head_profile",
     "show_versions": "factviz.results.versions",
+    "sum_up": "factviz.analysis.summing_up",
     "trace": "factviz.models.traced",
 }
 

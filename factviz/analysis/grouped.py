@@ -135,13 +135,19 @@ def read_trace(traced: Trace, tokens: RoleTokens) -> GroupedParts:
     }
     _check(traced, parts)
     attention = torch.einsum("flhs,fsg->flhg", traced.pattern.to(member), member)
-    answers = torch.tensor([row[0][0] for row in tokens.ids], device=traced.logits.device)
-    own = traced.logits.gather(1, answers[:, None])
     return GroupedParts(
         **{name: part.cpu().numpy() for name, part in parts.items()},
         attention=attention.cpu().numpy(),
-        rank=((traced.logits > own).sum(1) + 1).cpu().numpy(),
+        rank=answer_ranks(traced.logits, [row[0][0] for row in tokens.ids]),
     )
+
+
+def answer_ranks(
+    logits: Float[Tensor, "fact vocab"], answers: Sequence[int]
+) -> Int[np.ndarray, " fact"]:
+    """The rank of each fact's answer in the vocabulary, 1 is the top."""
+    own = logits.gather(1, torch.tensor(answers, device=logits.device)[:, None])
+    return ((logits > own).sum(1) + 1).cpu().numpy()
 
 
 def memberships(traced: Trace) -> Float[Tensor, "fact source group"]:

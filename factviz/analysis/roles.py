@@ -30,11 +30,12 @@ CONTROLS = 32  # attributes in O
 class RoleTokens:
     """Vocabulary ids [fact][role], any number of each, beside the prompts' own tokens.
 
-    An attribute in S and in R is in neither here: it would say nothing for one of the two. `words`
-    [fact] has the words of a, S and R by id.
+    An attribute in S and in R is in neither here, as it would say nothing for one of the two, but
+    in ``both`` [fact]. ``words`` [fact] has the words of all but O by id.
     """
 
     ids: list[list[tuple[int, ...]]]
+    both: list[tuple[int, ...]]
     words: list[dict[int, str]]
     prompts: list[PromptTokens]
     notes: list[str]
@@ -43,6 +44,7 @@ class RoleTokens:
         """The same for some of the facts."""
         return RoleTokens(
             [self.ids[fact] for fact in facts],
+            [self.both[fact] for fact in facts],
             [self.words[fact] for fact in facts],
             [self.prompts[fact] for fact in facts],
             self.notes,
@@ -75,8 +77,9 @@ def role_tokens(
     memo: Memo = {}
     ids: list[list[tuple[int, ...]]] = []
     words: list[dict[int, str]] = []
+    both: list[tuple[int, ...]] = []
     taken: list[set[int]] = []
-    shared, both, size = 0, 0, model.d_vocab
+    shared, size = 0, model.d_vocab
     prompts = [model.tokenize(fact) for fact in facts]
     for fact, row in zip(facts, prompts, strict=True):
         base = list(row.ids[row.has_bos :])
@@ -90,20 +93,24 @@ def role_tokens(
         ids.append([tuple(t.token_id for t in tokens if t.role == role) for role in ROLES[:3]])
         words.append({token.token_id: token.word for token in tokens})
         taken.append({token.token_id for token in tokens})
-        both += sum(token.role == "both" for token in tokens)
+        both.append(tuple(token.token_id for token in tokens if token.role == "both"))
         shared += sum("same token and was left out" in token.note for token in tokens)
-    notes = [
-        f"{both} attributes in S and in R of the same fact are left out of both" if both else "",
-        f"{shared} attributes share their first token with another of the fact, which stands for "
-        "both" if shared else "",
-    ]  # fmt: skip
+    doubled = sum(map(len, both))
+    notes: list[str] = []
+    if doubled:
+        notes.append(f"{doubled} attributes in S and in R of the same fact are left out of both")
+    if shared:
+        notes.append(
+            f"{shared} attributes share their first token with another of the fact, which stands "
+            "for both"
+        )
     drawn, invented = _controls(model, facts, taken, controls, seed)
     for row, some in zip(ids, drawn, strict=True):
         row.append(some)
     if invented:
         notes.append("O holds words of the vocabulary: the facts have no attributes that are in "
                      "neither S nor R")  # fmt: skip
-    return RoleTokens(ids, words, prompts, [note for note in notes if note])
+    return RoleTokens(ids, both, words, prompts, notes)
 
 
 def _controls(
@@ -116,18 +123,25 @@ def _controls(
     """
     rng = np.random.default_rng(seed)
     pool = rng.permutation(sorted(set().union(*taken))).tolist()
-    size = min(model.d_vocab, len(model.tokenizer))
-    special = set(model.tokenizer.all_special_ids)
     every: list[int] = []
     found: list[tuple[int, ...]] = []
     for fact, own in zip(facts, taken, strict=True):
         start = zlib.crc32(fact.prompt.encode())
         some = _around(pool, start, own, count)
         if not some and count:
-            every = every or rng.permutation(size).tolist()
-            some = _around(every, start, own | special, count)
+            every = every or rng.permutation(_words(model)).tolist()
+            some = _around(every, start, own, count)
         found.append(some)
     return found, bool(every)
+
+
+def _words(model: FactModel) -> list[int]:
+    """Tokens that begin a word, as attributes do; all but markers where a tokenizer has none."""
+    size = min(model.d_vocab, len(model.tokenizer))
+    texts = model.tokenizer.convert_ids_to_tokens(list(range(size)))
+    found = [i for i, text in enumerate(texts) if text[0] in "Ġ▁" and text[1:].isalpha()]
+    special = set(model.tokenizer.all_special_ids)
+    return [i for i in found or range(size) if i not in special]
 
 
 def _around(ring: Sequence[int], start: int, without: set[int], count: int) -> tuple[int, ...]:

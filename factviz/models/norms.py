@@ -33,6 +33,11 @@ class Norm:
         pulled = directions * self.gain.to(directions.dtype)
         return pulled - pulled.mean(-1, keepdim=True) if self.centred else pulled
 
+    def push(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
+        """What becomes of states behind the norm, times the scale and without the bias."""
+        pushed = states - states.mean(-1, keepdim=True) if self.centred else states
+        return pushed * self.gain.to(states.dtype)
+
     def constant(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
         """What the norm's bias adds along each direction, logits per unit of direction."""
         if self.bias is None:

@@ -15,6 +15,7 @@ from factviz.results.base import Result
 from factviz.results.shown import shown
 
 _KINDS = {
+    "AdditiveMotif": "factviz.results.additive_motif",
     "AttentionKnockout": "factviz.results.attention_knockout",
     "AttributesRate": "factviz.results.attributes_rate",
     "Attribution": "factviz.results.attribution",
@@ -23,9 +24,11 @@ _KINDS = {
     "Extraction": "factviz.results.extraction",
     "Gradients": "factviz.results.gradients",
     "HeadClasses": "factviz.results.head_classes",
+    "HeadProfile": "factviz.results.head_profile",
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
+    "MLPBoosts": "factviz.results.mlp_boosts",
     "RecallFlow": "factviz.results.recall_flow",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from factviz.results import options, storage
+from factviz.results.additive_motif import AdditiveMotif
 from factviz.results.attention_knockout import AttentionKnockout
 from factviz.results.attributes_rate import AttributesRate
 from factviz.results.attribution import Attribution
@@ -15,12 +16,15 @@ from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
 from factviz.results.head_classes import HeadClasses
+from factviz.results.head_profile import HeadProfile
 from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
+from factviz.results.mlp_boosts import MLPBoosts
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.views import (
+    additive_motif,
     attention_knockout,
     attributes_rate,
     attribution,
@@ -30,10 +34,12 @@ from factviz.views import (
     flow,
     gradients,
     head_classes,
+    head_profile,
     head_vocabulary,
     html,
     hub_map,
     lens,
+    mlp_boosts,
     sublayer_knockout,
 )
 from factviz.views.spec import Figure
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BUILDERS: dict[str, Callable[[Any], Figure]] = {
+    AdditiveMotif.kind: additive_motif.build,
     AttentionKnockout.kind: attention_knockout.build,
     AttributesRate.kind: attributes_rate.build,
     Attribution.kind: attribution.build,
@@ -50,9 +57,11 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
     HeadClasses.kind: head_classes.build,
+    HeadProfile.kind: head_profile.build,
     HeadVocabulary.kind: head_vocabulary.build,
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,
+    MLPBoosts.kind: mlp_boosts.build,
     RecallFlow.kind: flow.build,
     SublayerKnockout.kind: sublayer_knockout.build,
 }

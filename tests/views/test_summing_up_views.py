@@ -1,0 +1,96 @@
+"""Figures of head classes, profiles, boosts and motifs: shown, saved, opened, drawn otherwise."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import factviz as fv
+from factviz.views.presenter import build
+
+KINDS = ("classes", "profile", "boosts", "motif", "source")
+
+
+@cache
+def made(kind: str, single: bool = False) -> Any:
+    model = fv.load_model()
+    facts: Any = list(fv.FactSet.builtin())[::150]
+    facts = facts[0] if single else facts
+    return {
+        "classes": lambda: fv.classify_heads(model, facts),
+        "profile": lambda: fv.profile_head(model, facts, 1, 0),
+        "boosts": lambda: fv.mlp_boosts(model, facts, neurons=True),
+        "motif": lambda: fv.sum_up(model, facts),
+        "source": lambda: fv.sum_up(model, facts, by="source"),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "single"),
+    [(kind, False) for kind in KINDS] + [(kind, True) for kind in ("profile", "boosts", "source")],
+)
+def test_every_result_is_shown_saved_and_opened(kind: str, single: bool, tmp_path: Any) -> None:
+    result = made(kind, single)
+    bundle = result._repr_mimebundle_()
+    assert "mini" in bundle["text/plain"] and "weights" in bundle["text/html"]
+    for suffix in (".html", ".png", ".svg", ".pdf", ".csv", ".parquet"):
+        assert result.save(tmp_path / f"one{suffix}").stat().st_size > 100
+    again = fv.open_result(tmp_path / "one.html")
+    assert type(again) is type(result)
+    assert again.dataset.identical(result.dataset) and again.provenance == result.provenance
+    assert again.to_frame().equals(result.to_frame())
+    assert result.plot().figure is not None
+
+
+def test_the_plane_carries_what_the_rule_needs() -> None:
+    """From the spec alone, at any threshold, the same classes as the result's own."""
+    from factviz.results import class_rule
+
+    result = made("classes").view(relation="all")
+    figure = build(result)
+    plane = figure.spec["panels"][0][0]
+    assert plane["mark"] == "points" and plane["rule"]["marks"] == [3.0, 10.0]
+    x, y = (figure.values(plane[axis]["values"]).astype(float) for axis in "xy")
+    able, above = (figure.values(plane["rule"][n]).astype(bool) for n in ("eligible", "above"))
+    for threshold in (2.0, 3.0, 10.0):
+        found = class_rule.classes(x, y, able=able, above=above, threshold=threshold)
+        wanted = result.at(threshold).classes.sel(relation="all").values.ravel()
+        assert (found == wanted).all()
+    drawn = [name or "unclassified" for name in plane["classes"]]
+    assert drawn == result.classes.sel(relation="all").values.ravel().tolist()
+
+
+def test_classes_look_apart() -> None:
+    from factviz.views.painters import classes
+
+    names = ("subject", "relation", "mixed", "suppressing")
+    assert [classes.letter(name) for name in names] == ["S", "R", "M", "s"]
+    assert len({classes.marker(name) for name in names}) == 4
+
+
+def test_relations_are_a_choice_and_a_threshold_travels(tmp_path: Any) -> None:
+    result = made("classes").at(3)
+    spec = build(result).spec
+    assert spec["choose"]["options"][0] == "all relations"
+    assert len(spec["choose"]["options"]) == len(spec["panels"]) <= 12
+    chosen = result.view(relation=result.relations[1])
+    assert build(chosen).spec["choose"] is None
+    again = fv.open_result(chosen.save(tmp_path / "a.html"))
+    assert again.threshold == 3 and again.view_options == chosen.view_options
+
+
+def test_one_fact_of_several_is_drawn() -> None:
+    for kind in ("profile", "boosts", "motif"):
+        result = made(kind).view(fact=1)
+        assert str(result.dataset["prompt"].values[1])[:20] in build(result).spec["title"]
+
+
+def test_the_waterfall_ends_in_the_logit() -> None:
+    figure = build(made("source", True))
+    bars = figure.spec["panels"][0][0]
+    values = figure.values(bars["values"])
+    assert bars["total"] and values[-1] == pytest.approx(values[:-1].sum(), abs=1e-3)
+    assert np.isfinite(values).all()
