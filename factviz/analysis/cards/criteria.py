@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from factviz.analysis.cards.knockouts import worst
+from factviz.analysis.cards.motif import PARTS
+from factviz.analysis.double_knockout import PATHS
 
 Band = Sequence[float]
 """A mean and the interval around it: [mean, low, high]."""
@@ -52,7 +54,7 @@ def _shots(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 def _parts(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     sets = {"subject": "S ∪ a", "relation": "R ∪ a", "mlps": "R ∪ a"}
     for part, name in sets.items():
-        label = PART_NAMES[part]
+        label = PARTS[part]
         yield _below(f"{label} alone: right", found[part]["right"], 0.60)
         yield _above(f"{label} alone: inside {name}", found[part]["inside"], 0.80)
     yield _at_least("all parts together: right", found["all"]["right"], 0.97)
@@ -84,9 +86,10 @@ def _order(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _routes(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    yield _at_least("P with END → subject blocked", found["END → subject"], 0.6)
-    yield _at_least("P with relation → subject blocked", found["relation → subject"], 0.8)
-    yield _at_most("P with both blocked", found["both"], 0.2)
+    direct, through, both = (found["paths"][name] for name in PATHS)
+    yield _at_least("P with END → subject blocked", direct, 0.6)
+    yield _at_least("P with relation → subject blocked", through, 0.8)
+    yield _at_most("P with both blocked", both, 0.2)
 
 
 def _mixed(found: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -101,13 +104,6 @@ def _mixed(found: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
 def _reversal(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield _at_most("backward, trained forwards only", found["reversal/forward only"]["top1"], 0.1)
     yield _at_least("backward, trained both ways", found["reversal/both"]["top1"], 0.9)
-
-
-PART_NAMES = {
-    "subject": "heads from subject tokens",
-    "relation": "heads from relation tokens",
-    "mlps": "MLPs",
-}
 
 
 def _loss(curve: Mapping[str, Any]) -> list[float]:

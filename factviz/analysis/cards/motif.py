@@ -5,16 +5,72 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from factviz.analysis.double_knockout import knock_out_paths
 from factviz.analysis.head_classes import classify_heads
+from factviz.analysis.summing_up import sum_up
 from factviz.facts.factset import FactSet
 from factviz.models.factmodel import FactModel
 from factviz.results.head_classes import HeadClasses
 from factviz.results.resampling import subject_bands
 
 CLASSES = ("subject", "relation", "mixed", "suppressing")
+PARTS = {
+    "subject": "heads from subject tokens",
+    "relation": "heads from relation tokens",
+    "mlps": "MLPs",
+}
 _BLOCKED = 200
 """Facts on which RELATION→SUBJECT is blocked."""
+
+
+def measure_parts(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[str, Any]:
+    """What heads from subject tokens, heads from relation tokens and MLPs say, each alone.
+
+    Returns
+    -------
+    dict
+        facts; subject, relation and mlps: right (the answer is the part's top-1) and inside (its
+        top-1 lies in S ∪ a, or R ∪ a), each [mean, low, high]; all: right, of the sum of the parts.
+    """
+    data = sum_up(model, facts, by="source", seed=seed).dataset
+    subjects, relations = ([str(v) for v in data[name].values] for name in ("subject", "relation"))
+
+    def share(values: Float[np.ndarray, " fact"]) -> list[float]:
+        found = subject_bands(values.astype(np.float64), subjects, relations, seed=seed)
+        return [round(float(value), 4) for value in found]
+
+    alone = data["rank"].sel(fact_role="answer") == 1
+    found: dict[str, Any] = {"facts": data.sizes["fact"]}
+    for name, part in PARTS.items():
+        found[name] = {
+            "right": share(alone.sel(part=part).values),
+            "inside": share(data["in_own_set"].sel(part=part).values),
+        }
+    return found | {"all": {"right": share(data["running_rank"].isel(part=-1).values == 1)}}
+
+
+def measure_routes(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[str, Any]:
+    """P(answer) with END → subject, relation → subject or both blocked in all layers.
+
+    Returns
+    -------
+    dict
+        facts; clean, and paths by name: [mean, low, high], probabilities; controls: the same by
+        name with as many random keys blocked.
+    """
+    table = knock_out_paths(model, facts, controls=1, seed=seed).outcomes(seed=seed)
+    found: dict[str, Any] = {"facts": int(table["facts"].max()), "paths": {}, "controls": {}}
+    for row in table.to_dict("records"):
+        edges = (row["probability"], row["probability_low"], row["probability_high"])
+        band = [round(float(value), 4) for value in edges]
+        if row["variant"] == "base":
+            found["clean"] = band
+        else:
+            kind = "paths" if row["variant"] == "intervened" else "controls"
+            found[kind][row["component"]] = band
+    return found
 
 
 def measure_heads(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[str, Any]:

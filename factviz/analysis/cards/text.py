@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from factviz.analysis.cards.criteria import PART_NAMES, held
+from factviz.analysis.cards.criteria import held
 from factviz.analysis.cards.knockouts import worst
+from factviz.analysis.cards.motif import PARTS
 from factviz.models.mini import corpus
 from factviz.models.mini.batches import ANSWER_WEIGHT, WORD_SHARE
 from factviz.models.mini.recipes import RECIPES
@@ -192,7 +193,7 @@ def _recall(found: Found) -> str:
 def _parts(found: Found) -> str:
     sets = {"subject": "S ∪ a", "relation": "R ∪ a", "mlps": "R ∪ a"}
     rows = [
-        [PART_NAMES[part], _share(found[part]["right"]), f"{_share(found[part]['inside'])} in {s}"]
+        [PARTS[part], _share(found[part]["right"]), f"{_share(found[part]['inside'])} in {s}"]
         for part, s in sets.items()
     ]
     rows.append(["all parts together", _share(found["all"]["right"]), "–"])
@@ -286,10 +287,10 @@ def _enrichment(found: Found) -> str:
 
 
 def _routes(found: Found) -> str:
-    rows = [
-        [name, _number(band, 3), _number(found["controls"][name], 3) if name != "none" else "–"]
-        for name, band in found.items()
-        if name not in ("facts", "controls")
+    rows = [["nothing", _number(found["clean"], 3), "–"]]
+    rows += [
+        [name, _number(band, 3), _number(found["controls"][name], 3)]
+        for name, band in found["paths"].items()
     ]
     note = (
         f"P(answer) with attention edges blocked in all layers, {found['facts']} facts. The control\n"
