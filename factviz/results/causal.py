@@ -10,8 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from factviz.facts.errors import FactvizError
+from factviz.results import causal_tables
+from factviz.results.causal_tables import masked_bands, mean_of_draws
 from factviz.results.factwise import FACT_COORDS, Dims, FactResult
-from factviz.results.resampling import subject_bands
 from factviz.results.shown import digits_for, number, shown, token_text
 
 Measure = Literal["probability", "logit", "percent"]
@@ -115,20 +116,53 @@ class Causal(FactResult):
         drawn = change[:, data["variant"].values == "control"]
         count = effect.shape[1]
         drawn = drawn.reshape(len(change), count, -1)
-        control = _mean(drawn)
+        control = mean_of_draws(drawn)
         columns: dict[str, Any] = {"component": self.components}
         for name, values in (
             ("effect", effect),
             ("control", control),
             ("difference", effect - control),
         ):
-            mean, low, high = _bands(values, data, n_boot, seed)
+            mean, low, high = masked_bands(values, data, n_boot, seed)
             edge = "" if name == "effect" else f"{name}_"
             columns |= {name: mean, f"{edge}low": low, f"{edge}high": high}
         if len(set(data["subject"].values.tolist())) < 2 and drawn.size:
             columns["control_low"] = _edge(drawn, np.fmin)
             columns["control_high"] = _edge(drawn, np.fmax)
         return pd.DataFrame(columns | {"facts": len(change)})
+
+    def outcomes(self, *, n_boot: int = 200, seed: int = 0) -> pd.DataFrame:
+        """P, accuracy and rank of the target itself: clean, intervened, and under each control.
+
+        Means are macro-averaged over relations; intervals are 95 %, bootstrap by subject.
+
+        Returns
+        -------
+        DataFrame
+            variant ("base", "intervened", "control"), component, probability, accuracy (share of
+            facts whose target is on top) and logit, each with _low and _high, median_rank, facts.
+        """
+        return causal_tables.outcomes(self.dataset, n_boot=n_boot, seed=seed)
+
+    def interactions(
+        self, measure: Measure = "logit", *, n_boot: int = 200, seed: int = 0
+    ) -> pd.DataFrame:
+        """Whether two interventions do together what they do alone: 0 where effects add up.
+
+        Returns
+        -------
+        DataFrame
+            first, second, effect_first, effect_second, effect_both, interaction (both − first −
+            second) with low and high (95 %), in the measure's unit; one row for each run named
+            "A + B" beside runs "A" and "B".
+
+        Raises
+        ------
+        FactvizError
+            If no run changes two of the others at once.
+        """
+        change = self._change(measure).values
+        return causal_tables.interactions(change, self.dataset, n_boot=n_boot, seed=seed)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each fact and run.
@@ -209,36 +243,6 @@ class Causal(FactResult):
 
     def _verb(self) -> str:
         return str(self.provenance.get("verb", "intervention")).replace("_", " ")
-
-
-def _mean(drawn: np.ndarray) -> np.ndarray:
-    """Over draws [fact, component, draw]; NaN where there is none."""
-    there = ~np.isnan(drawn)
-    total, count = np.where(there, drawn, 0).sum(-1), there.sum(-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def _bands(
-    values: np.ndarray, data: xr.Dataset, n_boot: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, low and high of each column [fact, component], over the facts that have a value."""
-    found = np.full((3, values.shape[1]), np.nan)
-    subjects = np.array([str(s) for s in data["subject"].values])
-    relations = np.array([str(r) for r in data["relation"].values])
-    known = ~np.isnan(values)
-    masks, which = np.unique(known, axis=1, return_inverse=True)
-    for index, there in enumerate(masks.T):
-        columns = np.ravel(which) == index
-        if there.any():
-            # Without the other facts: one subject alone has a mean, but no interval.
-            found[:, columns] = subject_bands(
-                values[np.ix_(there, columns)],
-                subjects[there].tolist(),
-                relations[there].tolist(),
-                n_boot=n_boot,
-                seed=seed,
-            )
-    return found[0], found[1], found[2]
 
 
 def _edge(drawn: np.ndarray, pick: Any) -> np.ndarray:

@@ -24,11 +24,13 @@ _KINDS = {
     "Extraction": "factviz.results.extraction",
     "Gradients": "factviz.results.gradients",
     "HeadClasses": "factviz.results.head_classes",
+    "HeadEffects": "factviz.results.head_effects",
     "HeadProfile": "factviz.results.head_profile",
     "HeadVocabulary": "factviz.results.head_vocabulary",
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
     "MLPBoosts": "factviz.results.mlp_boosts",
+    "Misfires": "factviz.results.misfires",
     "RecallFlow": "factviz.results.recall_flow",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
 }

@@ -16,10 +16,12 @@ from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
 from factviz.results.head_classes import HeadClasses
+from factviz.results.head_effects import HeadEffects
 from factviz.results.head_profile import HeadProfile
 from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
+from factviz.results.misfires import Misfires
 from factviz.results.mlp_boosts import MLPBoosts
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.sublayer_knockout import SublayerKnockout
@@ -34,11 +36,13 @@ from factviz.views import (
     flow,
     gradients,
     head_classes,
+    head_effects,
     head_profile,
     head_vocabulary,
     html,
     hub_map,
     lens,
+    misfires,
     mlp_boosts,
     sublayer_knockout,
 )
@@ -57,11 +61,13 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
     HeadClasses.kind: head_classes.build,
+    HeadEffects.kind: head_effects.build,
     HeadProfile.kind: head_profile.build,
     HeadVocabulary.kind: head_vocabulary.build,
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,
     MLPBoosts.kind: mlp_boosts.build,
+    Misfires.kind: misfires.build,
     RecallFlow.kind: flow.build,
     SublayerKnockout.kind: sublayer_knockout.build,
 }

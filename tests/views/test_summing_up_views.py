@@ -11,7 +11,7 @@ import pytest
 import factviz as fv
 from factviz.views.presenter import build
 
-KINDS = ("classes", "profile", "boosts", "motif", "source")
+KINDS = ("classes", "profile", "boosts", "motif", "source", "effects", "misfires")
 
 
 @cache
@@ -24,6 +24,10 @@ def made(kind: str, single: bool = False) -> Any:
         "profile": lambda: fv.profile_head(model, facts, 1, 0),
         "boosts": lambda: fv.mlp_boosts(model, facts, neurons=True),
         "motif": lambda: fv.sum_up(model, facts),
+        "effects": lambda: fv.compare_effects(model, facts[:4]),
+        "misfires": lambda: fv.find_misfires(
+            model, fv.FactSet.builtin().select(subject=["Paris", "Lyon", "Berlin"]), [(2, 7)]
+        ),
         "source": lambda: fv.sum_up(model, facts, by="source"),
     }[kind]()
 
