@@ -119,7 +119,9 @@ class FactSet(Sequence[Fact]):
             fact for fact, answer, top in zip(self, answers, tops, strict=True) if answer in top
         )
 
-    def with_shots(self, count: int, *, seed: int = 0) -> FactSet:
+    def with_shots(
+        self, count: int, *, among: Iterable[Fact] | None = None, seed: int = 0
+    ) -> FactSet:
         """The same facts, each behind so many others of its relation with their answers.
 
         The others stand in the fact's own template, end in a full stop, are drawn at random and
@@ -129,6 +131,8 @@ class FactSet(Sequence[Fact]):
         ----------
         count : int
             Shots in front of each prompt.
+        among : iterable of Fact, optional
+            Facts to draw shots from; this set's own without it.
         seed : int
             Of the draws; a fact's own do not depend on the other facts.
 
@@ -140,10 +144,12 @@ class FactSet(Sequence[Fact]):
         if count < 0:
             raise FactvizError(f"{count} shots can't be given: 0 or more")
         by_relation: dict[str, list[Fact]] = {}
-        for fact in self._facts:
+        for fact in self._facts if among is None else among:
             by_relation.setdefault(fact.relation, []).append(fact)
         return FactSet(
-            shots.in_front(fact, by_relation[fact.relation], count, random.Random(f"{seed} {i}"))
+            shots.in_front(
+                fact, by_relation.get(fact.relation, []), count, random.Random(f"{seed} {i}")
+            )
             for i, fact in enumerate(self._facts)
         )
 

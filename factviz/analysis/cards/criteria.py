@@ -77,9 +77,9 @@ def _order(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     )
     before = float(worst(subject) - worst(relation))
     yield _at_least("layers from the relation's worst to the subject's", [before] * 3, 1)
-    early, late = (curve["mean"][0] for curve in measured["directions"]["halves"])
-    ratio = early / late if late else float("inf")
-    yield _at_least("loss of P, early half of the MLPs over the late half", [ratio] * 3, 2)
+    early, late = (-curve["mean"][0] for curve in measured["directions"]["halves"])
+    more = [early - 2 * late] * 3
+    yield _at_least("loss of P, early half of the MLPs less twice the late half, %", more, 0)
     yield _at_least(
         "recall@50 of attributes over a shuffled subject's", measured["enrichment"]["ratio"], 5
     )

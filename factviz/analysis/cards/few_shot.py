@@ -21,9 +21,10 @@ def measure_shots(model: FactModel, facts: FactSet, *, seed: int = 0) -> list[di
         that of the same facts without shots, None for no shots.
     """
     found: list[dict[str, Any]] = []
-    plain = ask(model, facts)
+    plain, every = ask(model, facts), FactSet.builtin()
     for shots in SHOTS:
-        asked = ask(model, facts.with_shots(shots, seed=seed)) if shots else plain
+        shown = facts.with_shots(shots, among=every, seed=seed)
+        asked = ask(model, shown) if shots else plain
         gain = band(facts, asked.answer - plain.answer, seed=seed) if shots else None
         found.append(
             {

@@ -12,6 +12,8 @@ from factviz.analysis.attributes_rate import attributes_rate
 from factviz.analysis.sublayer_knockout import knock_out_sublayers
 from factviz.facts.factset import FactSet
 from factviz.models.factmodel import FactModel
+from factviz.results.attributes_rate import AttributesRate
+from factviz.results.halves import subject_halves
 
 WINDOWS = (1, 3)
 GROUPS = ("subject", "relation")
@@ -66,21 +68,32 @@ def measure_enrichment(model: FactModel, facts: FactSet, *, seed: int = 0) -> di
     -------
     dict
         facts; top_k; layer; mean, low, high [layer] and shuffled, the same against other subjects'
-        attributes; ratio: [mean, low, high] of mean over shuffled in the layer with the most.
+        attributes; ratio: [mean, low, high] of mean over shuffled in the layer where it is largest:
+        chosen on one half of the subjects (best_layer), judged on the other.
     """
     found = attributes_rate(model, facts)
-    bands = found.bands("recall", seed=seed).sel(position="subject_last")
-    best = int(np.argmax(bands["mean"].values))
+    bands = _last_token(found.bands("recall", seed=seed))
     names = ("mean", "low", "high", "shuffled")
-    at = {name: float(bands[name].values[best]) for name in (*names, "shuffled_high")}
+    data = found.dataset
+    subjects, relations = ([str(v) for v in data[name].values] for name in ("subject", "relation"))
+    chosen, judged = (
+        _last_token(AttributesRate(data.isel(fact=list(half)), found.provenance).bands("recall"))
+        for half in subject_halves(subjects, relations, seed=seed)
+    )
+    best = int(np.argmax((chosen["mean"] / chosen["shuffled"]).values))
+    edges = np.array([float(judged[name].values[best]) for name in ("mean", "low", "high")])
     return {
         "facts": len(facts),
-        "top_k": int(found.dataset.attrs["top_k"]),
+        "top_k": int(data.attrs["top_k"]),
         "layer": [int(layer) for layer in bands["layer"].values],
         **{name: _rounded(bands[name].values) for name in names},
         "best_layer": int(bands["layer"].values[best]),
-        "ratio": _rounded(np.array([at["mean"], at["low"], at["high"]]) / at["shuffled"]),
+        "ratio": _rounded(edges / float(judged["shuffled"].values[best])),
     }
+
+
+def _last_token(bands: xr.Dataset) -> xr.Dataset:
+    return bands.sel(position="subject_last")
 
 
 def worst(curve: dict[str, Any]) -> int:
