@@ -64,7 +64,7 @@ async function notices(names) {
 
 const { metafile, outputFiles } = await esbuild.build({
   absWorkingDir: here,
-  entryPoints: ["src/index.js"],
+  entryPoints: ["src/main.js"],
   bundle: true,
   minify: true,
   format: "esm",

@@ -1,7 +1,8 @@
 """Head classes as a figure: heads on the plane of subject and relation DLA, and what speaks for it.
 
-The plane carries what the class rule needs beside each point (``rule``), so that a live view can
-move the threshold without computing anything again.
+The plane carries what the class rule needs beside each point (``rule``) and the shares name what
+they count (``counts``), so that a live view can move the threshold without computing anything
+again. What doesn't follow names the threshold it was made under.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def _plane(build: FigureBuilder, result: HeadClasses, frame: Any) -> Panel:
             "values": frame["relation_dla"].to_numpy(np.float32),
         },
         [f"L{layer}H{head}" for layer, head in zip(frame["layer"], frame["head"], strict=True)],
-        title=f"Heads and their classes, threshold {result.threshold:g}",
+        title="Heads and their classes",
         keys=[
             {"layer": int(layer), "head": int(head)}
             for layer, head in zip(frame["layer"], frame["head"], strict=True)
         ],
-        classes=[None if name == "unclassified" else str(name) for name in frame["class"]],
+        classes=_letters(frame["class"]),
     )
     above = (frame["subject_dla_low"] > 0) & (frame["relation_dla_low"] > 0)
     panel["rule"] = {
@@ -54,20 +55,21 @@ def _plane(build: FigureBuilder, result: HeadClasses, frame: Any) -> Panel:
 
 
 def _shares(build: FigureBuilder, shares: Any) -> Panel:
-    labels = [f"{row['class']}: {row['heads']} heads" for row in shares.to_dict("records")]
-    return build.bars(
-        labels,
+    panel = build.bars(
+        [f"{row['class']}: {row['heads']}" for row in shares.to_dict("records")],
         100 * shares["share_of_dla"].to_numpy(np.float32),
-        title="Share of all heads' |DLA| on the answer",
+        title="Heads of each class, and their share of all heads' |DLA| on the answer",
         unit="%",
     )
+    panel["counts"] = _letters(shares["class"])
+    return panel
 
 
 def _letters(names: Any) -> list[str | None]:
     return [None if name == "unclassified" else str(name) for name in names]
 
 
-def _evidence(build: FigureBuilder, frame: Any) -> Panel | None:
+def _evidence(build: FigureBuilder, frame: Any, threshold: str) -> Panel | None:
     """Whether subject heads lift S over O, relation heads R over O, mixed heads both."""
     rows: list[tuple[str, float, float, float, str]] = []
     for row in _largest(frame, ("subject", "relation", "mixed")).to_dict("records"):
@@ -76,12 +78,14 @@ def _evidence(build: FigureBuilder, frame: Any) -> Panel | None:
             if row["class"] in (kind, "mixed"):
                 value, low, high = (row[f"{kind}_lift{edge}"] for edge in ("", "_low", "_high"))
                 rows.append((f"{name} {what} over O", value, low, high, str(row["class"])))
-    return _interval_bars(
-        build, rows, "Lift of the other attributes over a control set, from the class's own tokens"
+    title = (
+        "Lift of the other attributes over a control set, from the class's own tokens "
+        f"(classes at threshold {threshold})"
     )
+    return _interval_bars(build, rows, title)
 
 
-def _propagation(build: FigureBuilder, frame: Any) -> Panel | None:
+def _propagation(build: FigureBuilder, frame: Any, threshold: str) -> Panel | None:
     """For mixed heads: a − R from relation tokens, and its change when they see no subject."""
     rows: list[tuple[str, float, float, float, str]] = []
     for row in _largest(frame, ("mixed",)).to_dict("records"):
@@ -93,7 +97,7 @@ def _propagation(build: FigureBuilder, frame: Any) -> Panel | None:
         ):
             value, low, high = (row[f"{measure}{edge}"] for edge in ("", "_low", "_high"))
             rows.append((label, value, low, high, "mixed"))
-    title = "Mixed heads: a − mean R from relation tokens"
+    title = f"Mixed heads at threshold {threshold}: a − mean R from relation tokens"
     return _interval_bars(build, rows, title)
 
 
@@ -113,14 +117,18 @@ def _interval_bars(
     return build.bars(labels, np.array(values), title=title, classes=_letters(classes), **edges)
 
 
+def _written(threshold: float) -> str:
+    return number(threshold, 0 if threshold == round(threshold) else 2)
+
+
 def _panels(build: FigureBuilder, result: HeadClasses, relation: str) -> list[Panel]:
     tables: list[Any] = [result.to_frame(), result.shares()]
     frame, shares = (one[one["relation"] == relation] for one in tables)
     made = [
         _plane(build, result, frame),
         _shares(build, shares),
-        _evidence(build, frame),
-        _propagation(build, frame),
+        _evidence(build, frame, _written(result.threshold)),
+        _propagation(build, frame, _written(result.threshold)),
     ]
     return [panel for panel in made if panel is not None]
 
@@ -137,10 +145,9 @@ def build(result: HeadClasses) -> Figure:
     where = "" if shown[0] == ALL else f" of {shown[0]}"
     builder = FigureBuilder(
         f"Head classes{where}: {data.sizes['fact']} facts",
-        f"{provenance.get('model')} · "
+        f"{provenance.get('model')} · at threshold {_written(result.threshold)}: "
         + ", ".join(f"{total} {name}" for name, total in count.items())
-        + f" of {data.sizes['layer'] * data.sizes['head']} heads, threshold "
-        + number(result.threshold, 0 if result.threshold == round(result.threshold) else 2),
+        + f" of {data.sizes['layer'] * data.sizes['head']} heads",
         common.caption(provenance, "95 % intervals: bootstrap by subject, mean over relations"),
     )
     panels = [_panels(builder, result, name) for name in shown]

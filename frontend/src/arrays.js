@@ -7,14 +7,14 @@
 export const decodeBase64 = (base64) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 
 /**
- * Reads arrays by their place in the table of contents; null gives an empty one. The bytes are copied,
- * because a DataView from a widget may begin at an offset that typed arrays refuse.
+ * Reads arrays by their place in the table of contents; null gives an empty one, numbers that the
+ * figure worked out stand for themselves. The bytes are copied, because a DataView from a widget may begin at an offset that typed arrays refuse.
  * @param {import("./spec").ArrayInfo[]} arrays
  * @param {ArrayBufferView} bytes
  * @returns {import("./spec").Context["read"]}
  */
 export const reader = (arrays, bytes) => (ref) => {
-  if (!ref) return new Float32Array();
+  if (!ref || Array.isArray(ref)) return new Float32Array(ref || []);
   const { dtype, shape, offset } = arrays[ref.array];
   const Kind = { float32: Float32Array, int32: Int32Array }[dtype];
   const end = offset + shape.reduce((product, n) => product * n, 4);

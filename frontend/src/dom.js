@@ -1,4 +1,5 @@
 /** Making elements. Text only ever becomes text nodes: there is no markup from data here. */
+import { plain } from "./text.js";
 
 /** @typedef {Record<string, string | number | boolean | null | undefined>} Attributes */
 /** @typedef {string | Node | null | undefined | false} Child */
@@ -15,6 +16,25 @@ const SHORT = {
 };
 
 /**
+ * Sets attributes. Null, undefined and false leave one out.
+ * @param {Element} element
+ * @param {Attributes} attributes
+ */
+export function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if ((value ?? false) !== false) element.setAttribute(SHORT[name] ?? name, String(value));
+  }
+}
+
+/**
+ * Gives an element these children, in the place of those it has.
+ * @param {Element} element
+ * @param {Child[]} children
+ */
+export const fill = (element, ...children) =>
+  element.replaceChildren(.../** @type {(string | Node)[]} */ (children.filter(Boolean)));
+
+/**
  * A function that makes elements of one kind: `h("p.hint", {title: "x"}, "text")` is
  * `<p class="fv-hint" title="x">text</p>`. Null, undefined and false leave a child or an attribute out.
  * @param {string | null} namespace
@@ -26,16 +46,14 @@ const maker =
     const [tag, ...classes] = what.split(".");
     const element = document.createElementNS(namespace, tag || "div");
     for (const name of classes) element.classList.add(`fv-${name}`);
-    for (const [name, value] of Object.entries(attributes)) {
-      if ((value ?? false) !== false) element.setAttribute(SHORT[name] ?? name, String(value));
-    }
-    element.append(.../** @type {(string | Node)[]} */ (children.filter(Boolean)));
+    set(element, attributes);
+    fill(element, ...children);
     return element;
   };
 
 /** @typedef {(what?: string, attributes?: Attributes, ...children: Child[]) => HTMLElement} MakeHtml */
 /** @typedef {(what?: string, attributes?: Attributes, ...children: Child[]) => SVGElement} MakeSvg */
-export const h = /** @type {MakeHtml} */ (maker(document.documentElement.namespaceURI));
+export const h = /** @type {MakeHtml} */ (maker(document.head.namespaceURI));
 export const svg = /** @type {MakeSvg} */ (maker("http://www.w3.org/2000/svg"));
 
 /**
@@ -57,6 +75,12 @@ export function on(target, kinds, listener) {
   }
 }
 
+/** @param {Element} element @param {string} name @param {boolean} is whether it has this class */
+export const toggle = (element, name, is) => element.classList.toggle(`fv-${name}`, is);
+
+/** @param {Element} element where it is on the screen */
+export const box = (element) => element.getBoundingClientRect();
+
 /** @param {Element} element @returns {number} its font size in pixels */
 export const fontSize = (element) => Number.parseFloat(getComputedStyle(element).fontSize) || 13;
 
@@ -68,9 +92,9 @@ export const fontSize = (element) => Number.parseFloat(getComputedStyle(element)
  * @param {(index: number) => void} onChange
  */
 export function dropDown(label, options, chosen, onChange) {
-  const select = /** @type {HTMLSelectElement} */ (h("select", { label: label }));
-  select.append(...options.map((text) => h("option", {}, text)));
+  const select = /** @type {HTMLSelectElement} */ (h("select", { label: plain(label) }));
+  select.append(...options.map((text) => h("option", {}, plain(text))));
   select.selectedIndex = chosen;
   on(select, "change", () => onChange(select.selectedIndex));
-  return h("label.field", {}, h("span.dim", {}, label), select);
+  return h("label.field", {}, h("span.dim", {}, plain(label)), select);
 }

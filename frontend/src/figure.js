@@ -1,11 +1,13 @@
 /** A whole figure: its words, its panels, and the one selection they share. */
 import { reader } from "./arrays.js";
-import { bdi, dropDown, h } from "./dom.js";
+import { reclassify } from "./class-rule.js";
+import { bdi, dropDown, fill, h } from "./dom.js";
 import { keepKeys } from "./keys.js";
 import { bars } from "./marks/bars.js";
 import { lines } from "./marks/lines.js";
 import { matrix } from "./marks/matrix.js";
 import { points } from "./marks/points.js";
+import { slider } from "./slider.js";
 import style from "./style.css";
 import { plain } from "./text.js";
 import { makeTip } from "./tip.js";
@@ -32,11 +34,14 @@ export function paintFigure(root, { spec, arrays, bytes }, onSelect) {
   let views = [];
   /** @type {Selected} */
   let selection = null;
+  let option = 0;
+  /** @type {number | undefined} where the slider was moved to */
+  let threshold;
 
   /** @param {Selected} next */
   function show(next) {
     selection = next;
-    for (const [i, view] of views.entries()) view.select(next?.panel === i ? next.row : null);
+    for (const [i, view] of views.entries()) view.select?.(next?.panel === i ? next.row : null);
   }
 
   /** @param {Selected} next */
@@ -56,46 +61,59 @@ export function paintFigure(root, { spec, arrays, bytes }, onSelect) {
   }
 
   const layout = () => {
-    for (const view of views) view.layout();
+    for (const view of views) view.layout?.();
   };
 
-  /** @param {number} option */
-  function paint(option) {
-    const list = spec.panels[option];
+  function paint() {
+    const list = reclassify(spec.panels[option], threshold, read);
     views = list.map(paintPanel);
-    const heading = { role: "heading", "aria-level": 4 };
-    panels.replaceChildren(
-      ...views.map(({ node }, i) => {
-        return h(".panel", {}, words("", list[i].title, heading), node);
-      }),
-    );
+    fill(panels, ...views.map(({ node }, i) => h(".panel", {}, words("", list[i].title, 4), node)));
     show(selection);
   }
 
-  /** @param {string} what @param {unknown} text @param {import("./dom.js").Attributes} [more] */
-  const words = (what, text, more) => (text ? h(what, more, bdi(plain(text))) : null);
-  /** @param {number} option */
-  const choosing = (option) => {
-    paint(option);
+  /** @param {string} what @param {unknown} text @param {number} [level] of a heading */
+  const words = (what, text, level) =>
+    text ? h(what, { role: level && "heading", "aria-level": level }, bdi(plain(text))) : null;
+  const repaint = () => {
+    // A page that grew shorter meanwhile would scroll, under the hand that moves the slider.
+    panels.style.minHeight = `${panels.offsetHeight}px`;
+    paint();
     layout();
+    panels.style.minHeight = "";
   };
+  /** @type {any[]} */
+  const all = spec.panels.flat();
+  const rule = all.find((panel) => panel.rule)?.rule;
   const frame = h(
     ".root",
     {},
     h("style", {}, style),
-    words(".title", spec.title, { role: "heading", "aria-level": 3 }),
+    words(".title", spec.title, 3),
     words(".dim", spec.subtitle),
-    choose &&
-      h(".tools", {}, dropDown(plain(choose.label), choose.options.map(plain), 0, choosing)),
+    (choose || rule) &&
+      h(
+        ".tools",
+        {},
+        choose &&
+          dropDown(choose.label, choose.options, 0, (chosen) => {
+            option = chosen;
+            repaint();
+          }),
+        rule &&
+          slider(rule, (moved) => {
+            threshold = moved;
+            repaint();
+          }),
+      ),
     panels,
     ...[...(spec.notes ?? []), spec.caption].map((text) => words("p.dim", text)),
   );
   const tip = makeTip(frame);
-  paint(0);
+  paint();
   root.append(frame);
   layout();
   keepKeys(frame, () => {
-    const cleared = selection !== null;
+    const cleared = !!selection;
     tip.hide();
     if (cleared) select(null);
     return cleared;

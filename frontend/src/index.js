@@ -1,10 +1,10 @@
 /**
- * One module, two hosts: anywidget calls `initialize` and `render`; in a page or a notebook output it
- * mounts itself on the figures that wait for it. It keeps no state of its own, since hosts may load it
+ * One module, two hosts: anywidget calls `initialize` and `render`; in a page or a notebook output
+ * `mount` is called for each figure that waits. It keeps no state of its own, since hosts may load it
  * once for all figures or once for each.
  */
 import { decodeBase64 } from "./arrays.js";
-import { h } from "./dom.js";
+import { h, on } from "./dom.js";
 import { paintFigure } from "./figure.js";
 import { plain } from "./text.js";
 
@@ -41,7 +41,7 @@ export function render({ model, el, signal }) {
   const showError = () => {
     warning.textContent = plain(model.get("error"));
   };
-  const showSelection = () => view?.show(model.get("selection") ?? null);
+  const showSelection = () => view?.show(model.get("selection"));
   /** @param {import("./spec").Selection | null} selection */
   const onSelect = (selection) => {
     model.set("selection", selection);
@@ -68,21 +68,25 @@ export function render({ model, el, signal }) {
     waiting = true;
   };
 
-  /** @type {[string, () => void][]} */
-  const listeners = [
-    ["change:figure", repaint],
-    ["change:buffer", repaint],
-    ["change:selection", showSelection],
-    ["change:error", showError],
-  ];
-  for (const [event, callback] of listeners) model.on(event, callback);
+  const listeners = {
+    figure: repaint,
+    buffer: repaint,
+    selection: showSelection,
+    error: showError,
+  };
+  /** @param {"on" | "off"} how */
+  const listen = (how) => {
+    for (const [trait, callback] of Object.entries(listeners))
+      model[how](`change:${trait}`, callback);
+  };
   const cleanUp = () => {
     waiting = false;
     view?.stop();
-    for (const [event, callback] of listeners) model.off(event, callback);
+    listen("off");
     el.replaceChildren();
   };
-  signal?.addEventListener("abort", cleanUp);
+  listen("on");
+  if (signal) on(signal, "abort", cleanUp);
   paint();
   return cleanUp;
 }
@@ -92,10 +96,10 @@ export function render({ model, el, signal }) {
  * @param {HTMLElement} root
  */
 export function mount(root) {
-  root.setAttribute("data-live", "true");
+  root.dataset.live = "true";
   try {
-    const data = root.querySelector('script[type="application/json"]')?.textContent ?? "";
-    const { spec, arrays, buffer } = JSON.parse(data);
+    const data = root.querySelector("[type$=json]")?.textContent;
+    const { spec, arrays, buffer } = JSON.parse(data ?? "");
     paintFigure(root, { spec, arrays, bytes: decodeBase64(buffer) });
     root.querySelector(".factviz-static")?.remove();
   } catch (error) {
@@ -104,6 +108,3 @@ export function mount(root) {
 }
 
 export default { initialize, render };
-
-const selector = '.factviz[data-bundle="__FACTVIZ_BUNDLE__"]:not([data-live])';
-for (const root of document.querySelectorAll(selector)) mount(/** @type {HTMLElement} */ (root));

@@ -1,11 +1,12 @@
 /** Numbers: how they are written, summed, ordered and coloured. */
 
 export const { isFinite: finite, isNaN: missing } = Number;
+export const { abs, floor, max, min, round } = Math;
 
 const MINUS = "\u2212";
 
 /** @param {number} value @param {number} low @param {number} high */
-export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+export const clamp = (value, low, high) => max(low, min(value, high));
 
 /**
  * A formatter with a true minus and enough digits for values of this size. What rounds to zero has
@@ -14,12 +15,12 @@ export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
  * @returns {(value: number) => string}
  */
 export function formatter(limit) {
-  const size = limit > 0 ? Math.floor(Math.log10(limit)) : 0;
+  const size = limit > 0 ? floor(Math.log10(limit)) : 0;
   const digits = clamp(2 - size, size < 2 ? 2 : 0, 7);
   return (value) => {
     if (missing(value)) return "no value";
-    const far = Math.abs(size) > 5;
-    const text = far ? Math.abs(value).toExponential(2) : Math.abs(value).toFixed(digits);
+    const far = abs(size) > 5;
+    const text = far ? abs(value).toExponential(2) : abs(value).toFixed(digits);
     const sign = /[1-9I]/.test(text) ? (value < 0 ? MINUS : "+") : "";
     return sign + text.replace("-", MINUS);
   };
@@ -29,7 +30,7 @@ export function formatter(limit) {
  * A round number, as ticks are: without digits that say nothing, with a true minus.
  * @param {number} value
  */
-export const brief = (value) => String(Number(value.toPrecision(6))).replace("-", MINUS);
+export const brief = (value) => String(+value.toPrecision(6)).replace("-", MINUS);
 
 /**
  * A matrix with one more column, its row sums, and one more row, its column sums. NaN is padding and
@@ -63,13 +64,23 @@ export function withSums(values, nRows, nColumns) {
  */
 export function ticks(low, high, count) {
   const rough = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(rough));
+  const power = 10 ** floor(Math.log10(rough));
   const step = power * ([1, 2, 5].find((nice) => nice * power >= rough) ?? 10);
   // 0.3 / 0.1 is a little less than 3.
   const first = Math.ceil(low / step - 1e-9);
-  const length = Math.floor(high / step + 1e-9) - first + 1;
+  const length = floor(high / step + 1e-9) - first + 1;
   return Array.from({ length }, (_, k) => (first + k) * step);
 }
+
+/**
+ * An interval in words, "" where it is not known.
+ * @param {number[]} ends
+ * @param {(value: number) => string} write
+ */
+export const interval = (ends, write) => (ends.every(finite) ? ends.map(write).join(" to ") : "");
+
+/** @param {number[]} values */
+export const sum = (values) => values.reduce((all, value) => all + value, 0);
 
 /**
  * The largest finite |value|, 0 when there is none.
@@ -77,7 +88,7 @@ export function ticks(low, high, count) {
  */
 export function largest(values) {
   let most = 0;
-  for (const value of values) if (finite(value)) most = Math.max(most, Math.abs(value));
+  for (const value of values) if (finite(value)) most = max(most, abs(value));
   return most;
 }
 
@@ -90,7 +101,7 @@ export function largest(values) {
  * @returns {number[]}
  */
 export function orderRows(sums, byLayer, top) {
-  const sizes = sums.map((sum) => (missing(sum) ? -1 : Math.abs(sum)));
+  const sizes = sums.map((sum) => (missing(sum) ? -1 : abs(sum)));
   const rows = sizes.map((_, row) => row).sort((a, b) => sizes[b] - sizes[a]);
   const kept = rows.slice(0, top);
   return byLayer ? kept.sort((a, b) => a - b) : kept;
@@ -110,6 +121,6 @@ export const css = (rgb, opacity = 1) => `rgba(${rgb.map(Number).join()},${opaci
  * @param {import("./spec").Colours} colours
  */
 export function cellColour(value, limit, { positive, negative, max_opacity }) {
-  const share = limit > 0 ? Math.min(1, Math.abs(value) / limit) : 0;
+  const share = limit > 0 ? min(1, abs(value) / limit) : 0;
   return css(value < 0 ? negative : positive, max_opacity * (share || 0));
 }

@@ -41,10 +41,12 @@ export interface BarsPanel {
   unit?: string;
   labels: string[];
   keys?: Key[] | null;
-  values: Ref;
+  values: Ref | number[];
   low?: Ref | null;
   high?: Ref | null;
   classes?: (string | null)[] | null;
+  /** The classes whose heads are counted, where the bars follow the points' rule; null: no class. */
+  counts?: (string | null)[] | null;
 }
 export interface Series {
   label: string;
@@ -73,6 +75,18 @@ export interface PointsPanel {
   labels: string[];
   keys?: Key[] | null;
   classes?: (string | null)[] | null;
+  rule?: ClassRule | null;
+}
+/** What the class rule needs beside the points' x and y, for any threshold. */
+export interface ClassRule {
+  threshold: number;
+  /** Thresholds that are marked under the slider. */
+  marks: number[];
+  /** The least from each side, for a mixed head. */
+  mixed: number;
+  eligible: Ref;
+  above: Ref;
+  size: Ref;
 }
 export type Panel = MatrixPanel | BarsPanel | LinesPanel | PointsPanel;
 
@@ -96,7 +110,7 @@ export interface Selection {
 export interface Context {
   colours: Colours;
   /** The numbers of an array in row-major order. */
-  read: (ref: Ref | null | undefined) => Float32Array | Int32Array;
+  read: (ref: Ref | number[] | null | undefined) => Float32Array | Int32Array;
   tip: Tip;
   select: (row: number | null) => void;
 }
@@ -109,7 +123,7 @@ export interface Tip {
 export interface View {
   node: HTMLElement;
   /** Shows a selection that was made elsewhere. */
-  select: (row: number | null) => void;
+  select?: (row: number | null) => void;
   /** Fits the view to the room it has now. */
-  layout: () => void;
+  layout?: () => void;
 }

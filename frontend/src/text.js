@@ -1,4 +1,5 @@
 /** Untrusted text: shown as it is, with what cannot be seen made visible. */
+import { max, sum } from "./numbers.js";
 
 /**
  * Characters that draw nothing, or that change how their neighbours are drawn: controls, formats
@@ -52,5 +53,5 @@ export function roughWidth(texts) {
     if (char > "\u10ff") return 1;
     return /[A-Zmw<>%]/.test(char) ? 0.75 : /[ijl.,:;'|!\xb7]/.test(char) ? 0.3 : 0.57;
   };
-  return Math.max(0, ...texts.map((text) => [...text].reduce((sum, c) => sum + width(c), 0)));
+  return max(0, ...texts.map((text) => sum([...text].map(width))));
 }

@@ -1,5 +1,5 @@
 /** One tooltip for a figure. */
-import { h, on } from "./dom.js";
+import { box, h, on } from "./dom.js";
 import { clamp } from "./numbers.js";
 
 /**
@@ -18,8 +18,8 @@ export function makeTip(root) {
   const show = (anchor, text) => {
     node.textContent = text;
     node.hidden = false;
-    const frame = root.getBoundingClientRect();
-    const at = anchor.getBoundingClientRect();
+    const frame = box(root);
+    const at = box(anchor);
     const middle = at.left + at.width / 2 - frame.left;
     const left = clamp(middle - node.offsetWidth / 2, 0, frame.width - node.offsetWidth);
     const below = at.bottom - frame.top + 6;
@@ -30,8 +30,9 @@ export function makeTip(root) {
     node.style.top = `${top}px`;
   };
   on(root, "pointerover focusin", ({ target }) => {
+    /** @type {HTMLElement | null} */
     const anchor = /** @type {Element} */ (target).closest("[data-tip]");
-    if (anchor) show(anchor, anchor.getAttribute("data-tip") ?? "");
+    if (anchor) show(anchor, anchor.dataset.tip ?? "");
     else hide();
   });
   on(root, "pointerleave focusout", hide);

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import factviz as fv
 from tests import factories
 from tests.hostile import HOSTILE
+from tests.views import class_rule_cases
 
 VIOLATIONS = """
 () => {
@@ -93,3 +96,23 @@ def test_hostile_prompt_through_the_model(open_page, mini, tmp_path):
         figure = visit.page.locator('.factviz[data-live="true"]')
         assert "<img src=x onerror=alert(1)> </script>" in figure.inner_text()
         assert visit.complaints == []
+
+
+def test_the_threshold_of_head_classes_moves_by_keyboard(open_page, tmp_path, keep_screenshot):
+    made = class_rule_cases.result(random.Random(0))
+    saved = made.save(tmp_path / "classes.html")
+    with open_page(viewport={"width": 700, "height": 900}, offline=True) as visit:
+        page = visit.page
+        page.goto(saved.as_uri())
+        slider = page.get_by_role("slider", name="threshold")
+        slider.focus()
+        for _ in range(52):  # steps of the slider from 10 to 3
+            page.keyboard.press("ArrowLeft")
+        assert slider.evaluate("element => element.ariaValueText") == "3"
+        page.get_by_role("combobox", name="relation").select_option("sport")
+        shares = made.at(3).shares()
+        rows = shares[shares["relation"] == "sport"]
+        wanted = [f"{row['class']}: {row['heads']}" for row in rows.to_dict("records")]
+        assert page.locator(".fv-bars").first.locator(".fv-label").all_inner_texts()[:5] == wanted
+        assert visit.complaints == []
+        keep_screenshot(page, "head-classes")

@@ -79,7 +79,10 @@ def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
     ax.axvline(0, color="0.6", linewidth=0.6, zorder=0.5)
     ax.set_xlabel(_axis_title(panel["x"], write), fontsize=TEXT, **PLAIN)
     ax.set_ylabel(_axis_title(panel["y"], write), fontsize=TEXT, **PLAIN)
-    frame(ax, write.text(panel["title"], 90))
+    rule = panel.get("rule")
+    # A file has no slider, so the picture says which threshold it is drawn at.
+    threshold = f", threshold {rule['threshold']:g}" if rule else ""
+    frame(ax, write.text(panel["title"] + threshold, 90))
     names = [f"{classes.letter(k)}  {write.text(k, 32)}" for k in classes.distinct(kinds)]
     if names:
         names += ["no class"] * (len(handles) - len(names))

@@ -1,6 +1,16 @@
 /** Signed horizontal bars on one scale, as rows of text and boxes: they need no measuring. */
 import { bdi, h } from "../dom.js";
-import { brief, cellColour, finite, formatter, largest, ticks } from "../numbers.js";
+import {
+  brief,
+  cellColour,
+  finite,
+  formatter,
+  interval,
+  largest,
+  max,
+  min,
+  ticks,
+} from "../numbers.js";
 import { withUnit } from "../text.js";
 
 /**
@@ -17,19 +27,20 @@ import { withUnit } from "../text.js";
 
 /**
  * @param {Bar[]} bars
- * @param {object} options
- * @param {string} options.title as read aloud
- * @param {string} options.unit
- * @param {import("../spec").Colours} options.colours
- * @param {boolean} [options.choosable] whether bars can be chosen (a list box) or only read (a list)
+ * @param {string} title as read aloud
+ * @param {string} unit
+ * @param {import("../spec").Colours} colours
+ * @param {boolean} [choosable] whether bars can be chosen (a list box) or only read (a list)
  * @returns {{node: HTMLElement, rows: HTMLElement[]}}
  */
-export function barList(bars, { title, unit, colours, choosable }) {
-  const all = bars.flatMap(({ value, low = value, high = value }) => [value, low, high]);
-  const start = Math.min(0, ...all.filter(finite));
-  const width = Math.max(0, ...all.filter(finite)) - start || 1;
+export function barList(bars, title, unit, colours, choosable) {
+  const all = bars
+    .flatMap(({ value, low = value, high = value }) => [value, low, high])
+    .filter(finite);
+  const start = min(0, ...all);
+  const width = max(0, ...all) - start || 1;
   const write = formatter(largest(all));
-  const at = (/** @type {number} */ value) => Math.round(((value - start) / width) * 1e4) / 100;
+  const at = (/** @type {number} */ value) => ((value - start) / width) * 100;
   /** @param {string} what @param {number} a @param {number} b @param {string} [more] */
   const box = (what, a, b, more = "") =>
     finite(a) && finite(b) && h(what, { style: `left:${at(a)}%;width:${at(b) - at(a)}%;${more}` });
@@ -44,8 +55,8 @@ export function barList(bars, { title, unit, colours, choosable }) {
   ];
 
   const rows = bars.map(({ before, label, name, group = "", value, low, high, share = "" }) => {
-    const range =
-      finite(low) && finite(high) ? `${write(Number(low))} to ${write(Number(high))}` : "";
+    const ends = /** @type {[number, number]} */ ([low, high]);
+    const range = interval(ends, write);
     const amount = withUnit(write(value), unit);
     const place = group && ` (${group})`;
     const words = `${name}${place}: ${[amount, range, share].filter(Boolean).join(", ")}`;
@@ -59,14 +70,14 @@ export function barList(bars, { title, unit, colours, choosable }) {
       ".track",
       {},
       box("i.zero", 0, 0),
-      box("i.fill", Math.min(0, value), Math.max(0, value), colour),
-      box("i.whisker", low ?? NaN, high ?? NaN),
+      box("i.fill", min(0, value), max(0, value), colour),
+      box("i.whisker", ...ends),
     );
     return h(".bar", attributes, ...columns(track, [before, label, group, write(value), share]));
   });
 
   const marks = ticks(start, start + width, 4).map((value) =>
-    h("span.tick.dim", { style: `left:${at(value)}%` }, brief(value)),
+    h("span.dim", { style: `left:${at(value)}%` }, brief(value)),
   );
   const axis = columns(h(".track.axis", {}, ...marks), [
     "",
@@ -75,7 +86,7 @@ export function barList(bars, { title, unit, colours, choosable }) {
     unit,
     bars.some(({ share }) => share) ? "share" : "",
   ]);
-  const foot = h(".bar", { "aria-hidden": "true" }, ...axis);
+  const foot = h(".bar", { "aria-hidden": true }, ...axis);
   const role = choosable ? "listbox" : "list";
   const node = h(".bars", { role, label: title }, ...rows, foot);
   return { node, rows };

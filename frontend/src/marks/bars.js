@@ -22,11 +22,9 @@ export function bars({ title, unit, labels, keys, values, low, high, classes }, 
     low: lows[i],
     high: highs[i],
   }));
-  const options = { title: plain(title), unit: plain(unit), colours, choosable: !!keys };
-  const { node, rows } = barList(list, options);
+  const { node, rows } = barList(list, plain(title), plain(unit), colours, !!keys);
   return {
     node: h("", {}, classes && classList(classes), node),
-    select: keys ? choosable(rows, "aria-selected", select) : () => {},
-    layout() {},
+    select: keys ? choosable(rows, "aria-selected", select) : undefined,
   };
 }

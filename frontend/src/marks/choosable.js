@@ -1,5 +1,5 @@
 /** A list of elements of which one can be chosen: one tab stop, arrow keys, click or Enter. */
-import { on } from "../dom.js";
+import { on, set, toggle } from "../dom.js";
 import { along, isChoice } from "../keys.js";
 
 /**
@@ -12,14 +12,14 @@ export function choosable(items, state, onChoose) {
   let chosen = /** @type {number | null} */ (null);
   /** @param {number} i */
   const onlyStop = (i) => {
-    for (const [j, item] of items.entries()) item.setAttribute("tabindex", i === j ? "0" : "-1");
+    for (const [j, item] of items.entries()) item.tabIndex = i === j ? 0 : -1;
   };
   /** @param {number | null} index */
   const show = (index) => {
     chosen = index;
     for (const [i, item] of items.entries()) {
-      item.classList.toggle("fv-chosen", i === index);
-      if (onChoose) item.setAttribute(state, String(i === index));
+      toggle(item, "chosen", i === index);
+      if (onChoose) set(item, { [state]: String(i === index) });
     }
   };
   for (const [i, item] of items.entries()) {

@@ -62,12 +62,9 @@ export function classList(classes, colours) {
   return keyList(
     names.map((name) => {
       const letter = classLetter(name);
-      if (!colours) return [undefined, letter, plain(name)];
-      return [
-        svg("svg.icon", { viewBox: "-10 -10 20 20" }, ...classMark(letter, colours)),
-        "",
-        plain(name),
-      ];
+      const icon =
+        colours && svg("svg.icon", { viewBox: "-10 -10 20 20" }, ...classMark(letter, colours));
+      return [icon, icon ? "" : letter, plain(name)];
     }),
   );
 }

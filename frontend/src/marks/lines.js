@@ -1,7 +1,7 @@
 /** The mark *lines*: series over x, each with its band where an interval is known. */
-import { on, svg } from "../dom.js";
+import { box, on, set, svg } from "../dom.js";
 import { along } from "../keys.js";
-import { brief, css, finite, formatter, largest } from "../numbers.js";
+import { abs, brief, css, finite, formatter, interval, largest, max, min } from "../numbers.js";
 import { isolate, plain } from "../text.js";
 import { classLetter, keyList } from "./classes.js";
 import { plot } from "./plot.js";
@@ -18,7 +18,7 @@ export function stretches(points) {
   /** @type {number[][][]} */
   const result = [[]];
   for (const point of points) {
-    if (point.every(finite)) result[result.length - 1].push(point);
+    if (point.every(finite)) result.at(-1)?.push(point);
     else result.push([]);
   }
   return result.filter((stretch) => stretch.length);
@@ -50,7 +50,7 @@ export function spread(places, gap) {
   const result = [...places];
   let free = -Infinity;
   for (const i of places.map((_, i) => i).sort((a, b) => places[a] - places[b])) {
-    result[i] = Math.max(places[i], free);
+    result[i] = max(places[i], free);
     free = result[i] + gap;
   }
   return result;
@@ -83,10 +83,15 @@ export function lines({ title, unit, x, series }, { read, colours, tip }) {
   let at = 0;
 
   const legend = keyList(
-    all.map(({ letter, label, stroke, style }) => {
-      const line = svg("path.line", { ...stroke, style, d: "M0 5H26" });
-      return [svg("svg.icon", { viewBox: "0 0 26 10" }, line), letter, label];
-    }),
+    all.map(({ letter, label, stroke, style }) => [
+      svg(
+        "svg.icon",
+        { viewBox: "0 0 26 10" },
+        svg("path.line", { ...stroke, style, d: "M0 5H26" }),
+      ),
+      letter,
+      label,
+    ]),
   );
 
   /** @param {import("./plot.js").Frame} now */
@@ -95,17 +100,15 @@ export function lines({ title, unit, x, series }, { read, colours, tip }) {
     const { x, y, right, em } = frame;
     const ends = all.map(({ values }) => y.at(values.findLast(finite) ?? 0));
     const places = spread(ends, 1.15 * em);
+    /** @param {number[][]} columns @returns {number[][]} x and these, in pixels */
+    const points = (...columns) =>
+      xs.map((value, i) => [x.at(value), ...columns.map((column) => y.at(column[i]))]);
     const drawn = all.map(({ values, low, high, stroke, style, letter }, k) =>
       svg(
         "g",
         { style },
-        svg("path.band", {
-          d: bandPath(xs.map((_, i) => [x.at(xs[i]), y.at(low[i]), y.at(high[i])])),
-        }),
-        svg("path.line", {
-          ...stroke,
-          d: linePath(xs.map((_, i) => [x.at(xs[i]), y.at(values[i])])),
-        }),
+        svg("path.band", { d: bandPath(points(low, high)) }),
+        svg("path.line", { ...stroke, d: linePath(points(values)) }),
         svg("text.end", { x: right + 0.4 * em, y: places[k] }, letter),
       ),
     );
@@ -115,29 +118,26 @@ export function lines({ title, unit, x, series }, { read, colours, tip }) {
   /** Shows the values at one x. @param {number} i */
   function point(i) {
     at = i;
-    rule.setAttribute("d", `M${frame.x.at(xs[i])} ${frame.top}V${frame.bottom}`);
+    set(rule, { d: `M${frame.x.at(xs[i])} ${frame.top}V${frame.bottom}` });
     const rows = all.map(({ letter, label, values, low, high }) => {
-      const range = low.length && high.length ? ` (${write(low[i])} to ${write(high[i])})` : "";
-      return `${letter} ${isolate(label)}: ${write(values[i])}${range}`;
+      const range = interval([low[i], high[i]], write);
+      return `${letter} ${isolate(label)}: ${write(values[i])}${range && ` (${range})`}`;
     });
     tip.show(rule, [`${plain(x.title)} ${brief(xs[i])}`, ...rows].join("\n"));
   }
 
-  const view = plot({
-    name: `${plain(title)}: ${all.map(({ label }) => label).join(", ")}`,
-    yTitle: plain(unit),
-    xTitle: plain(x.title),
-    xs,
-    ys,
-    legend,
-    draw,
-  });
+  const name = `${plain(title)}: ${all.map(({ label }) => label).join(", ")}`;
+  const axes = [
+    { title: plain(x.title), numbers: xs },
+    { title: plain(unit), numbers: ys },
+  ];
+  const view = plot(name, axes, legend, draw);
   const { area } = view;
   area.tabIndex = 0;
   on(area, "pointermove", (/** @type {PointerEvent} */ event) => {
-    const left = event.clientX - area.getBoundingClientRect().left;
-    const away = xs.map((x) => Math.abs(frame.x.at(x) - left));
-    point(away.indexOf(Math.min(...away)));
+    const left = event.clientX - box(area).left;
+    const away = xs.map((x) => abs(frame.x.at(x) - left));
+    point(away.indexOf(min(...away)));
   });
   on(area, "focus", () => point(at));
   on(area, "keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -146,5 +146,5 @@ export function lines({ title, unit, x, series }, { read, colours, tip }) {
     event.preventDefault();
     point(next);
   });
-  return { node: view.node, layout: view.layout, select() {} };
+  return { node: view.node, layout: view.layout };
 }

@@ -2,9 +2,9 @@
  * The grid of a matrix: an ARIA grid with one tab stop. Only rows and columns in sight have elements,
  * so 512 tokens × 144 heads scroll as easily as 12 × 20.
  */
-import { bdi, fontSize, h, on } from "../dom.js";
+import { bdi, fill, fontSize, h, on, set, toggle } from "../dom.js";
 import { isChoice, move } from "../keys.js";
-import { cellColour, clamp, missing } from "../numbers.js";
+import { abs, cellColour, clamp, min, missing } from "../numbers.js";
 import { isolate, plain, token, withUnit } from "../text.js";
 import { geometry, groupOf, inSight } from "./matrix-layout.js";
 
@@ -37,7 +37,13 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
   const body = h(".body", { role: "rowgroup" });
   const foot = h(".foot", { role: "rowgroup" });
   const top = h(".top", { role: "rowgroup" }, heads);
-  const grid = h(".grid", { role: "grid", label: plain(title) }, top, body, foot);
+  const grid = h(
+    ".grid",
+    { role: "grid", label: plain(title), "aria-colcount": last + 2 },
+    top,
+    body,
+    foot,
+  );
   const node = h(".scroll", {}, grid);
 
   /** @type {Page} */
@@ -47,6 +53,8 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
   let chosen = /** @type {number | null} */ (null);
   let active = { i: 0, c: 0 };
   let painted = "";
+  /** The one tab stop. */
+  let stop = node;
 
   /** The row at a place on the screen; below the shown ones stand the sums. @param {number} i */
   const rowAt = (i) => page.shown[i] ?? nRows;
@@ -75,7 +83,8 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
     const written = page.write(value);
     const amount = withUnit(written, unit);
     const text = (size.numbers || c === n) && !missing(value) && written;
-    const loud = Math.abs(value) >= 0.05 * page.limit;
+    const bare = c === n || row === nRows;
+    const loud = abs(value) >= 0.05 * page.limit;
     const style = `background-color:${cellColour(value, page.limit, colours)}`;
     const attributes = {
       role: "gridcell",
@@ -84,10 +93,8 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
       label: `${spoken(row, c)}: ${amount}`,
       tip: `${isolate(names[row])} \u2190 ${where(c)}\n${amount}`,
     };
-    if (c === n) return h(".cell.sum", attributes, text);
-    if (row === nRows) return h(".cell", attributes, text);
     const tile = h(missing(value) ? "span.tile.none" : "span.tile", { style }, loud && text);
-    return h(".cell", attributes, tile);
+    return h(c === n ? ".cell.sum" : ".cell", attributes, bare ? text : tile);
   }
 
   /**
@@ -95,11 +102,10 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
    * @param {Element} row @param {Element} head @param {(c: number) => Element} cell
    * @param {number} from @param {number} to
    */
-  function fill(row, head, cell, from, to) {
+  function fillRow(row, head, cell, from, to) {
     const strip = h(".strip");
     for (let c = from; c < to; c++) strip.append(cell(c));
-    row.replaceChildren(head, strip);
-    if (totals) row.append(cell(n));
+    fill(row, head, strip, totals && cell(n));
     return row;
   }
 
@@ -113,7 +119,7 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
     });
     const attributes = { role: "rowheader", col: 1 };
     const head = h(".rowhead", attributes, bdi(names[row]));
-    return fill(line, head, (c) => makeCell(i, c), from, to);
+    return fillRow(line, head, (c) => makeCell(i, c), from, to);
   }
 
   /** A bracket over the columns of one group, from the first one in sight. @param {number} c */
@@ -121,7 +127,7 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
     let stop = c + 1;
     while (stop < n && groups[stop] === groups[c]) stop++;
     const style = `width:${(stop - c) * size.cell - 4}px`;
-    return h(".bracket", { style, "aria-hidden": "true" }, bdi(groups[c]));
+    return h(".bracket", { style, "aria-hidden": true }, bdi(groups[c]));
   }
 
   /** @param {number} from @param {number} to */
@@ -135,7 +141,7 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
       const attributes = { ...index, tip: where(c) };
       return h(".token", attributes, opens && bracket(c), bdi(tokens[c]));
     };
-    fill(heads, h(".rowhead", { role, col: 1 }, kind), makeHead, from, to);
+    fillRow(heads, h(".rowhead", { role, col: 1 }, kind), makeHead, from, to);
   }
 
   /** Makes the elements in sight, unless they are there already. @param {boolean} [anew] */
@@ -153,11 +159,15 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
     const made = [];
     for (let i = r0; i < r1; i++) made.push(makeRow(i, c0, c1));
     const { cell, row } = size;
-    const [from, to, above, below] = [c0 * cell, (n - c1) * cell, r0 * row, (count - r1) * row];
-    setSizes({ from, to, above, below });
+    setSizes({
+      from: c0 * cell,
+      to: (n - c1) * cell,
+      above: r0 * row,
+      below: (count - r1) * row,
+    });
     paintHeads(c0, c1);
-    body.replaceChildren(...made);
-    foot.replaceChildren(...(totals ? [makeRow(count, c0, c1)] : []));
+    fill(body, ...made);
+    fill(foot, totals && makeRow(count, c0, c1));
     markChosen();
     markActive(focused);
   }
@@ -165,27 +175,28 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
   /** For the style sheet, in pixels. @param {Record<string, number>} sizes */
   function setSizes(sizes) {
     for (const [name, pixels] of Object.entries(sizes)) {
-      grid.style.setProperty(`--fv-${name}`, `${pixels}px`);
+      grid.style.setProperty(`--${name}`, `${pixels}px`);
     }
   }
 
   function markChosen() {
     for (const row of body.children) {
-      const is = row.getAttribute("data-row") === String(chosen);
-      row.classList.toggle("fv-chosen", is);
-      row.setAttribute("aria-selected", String(is));
+      const is = /** @type {HTMLElement} */ (row).dataset.row === String(chosen);
+      toggle(row, "chosen", is);
+      set(row, { "aria-selected": String(is) });
     }
   }
 
   /** The active cell is the one tab stop; when it is out of sight, the box is. @param {boolean} focus */
   function markActive(focus) {
-    grid.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
+    stop.tabIndex = -1;
+    /** @type {HTMLElement | null} */
     const cell = grid.querySelector(
       `[aria-rowindex="${active.i + 2}"] [aria-colindex="${active.c + 2}"]`,
     );
-    node.tabIndex = cell ? -1 : 0;
-    cell?.setAttribute("tabindex", "0");
-    if (focus) /** @type {HTMLElement} */ (cell ?? node).focus({ preventScroll: true });
+    stop = cell ?? node;
+    stop.tabIndex = 0;
+    if (focus) stop.focus({ preventScroll: true });
   }
 
   /** @param {number} i @param {number} c */
@@ -227,11 +238,11 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
   function layout() {
     const room = node.clientWidth || 900;
     size = geometry(room, fontSize(node), names, tokens, totals);
-    const width = size.label + size.cell * n + size.sum;
-    const { label, cell, head } = size;
+    const { label, cell, head, sum } = size;
+    const width = label + cell * n + sum;
     setSizes({ label, cell, head, width });
-    grid.classList.toggle("fv-upright", size.upright);
-    node.classList.toggle("fv-wider", width > room);
+    toggle(grid, "upright", size.upright);
+    toggle(node, "wider", width > room);
     paint(true);
   }
 
@@ -242,10 +253,9 @@ export function makeGrid({ title, unit, rows, columns, totals = true }, { colour
     show(next) {
       page = next;
       const count = page.shown.length;
-      grid.setAttribute("aria-rowcount", String(count + 2));
-      grid.setAttribute("aria-colcount", String(last + 2));
-      node.classList.toggle("fv-tall", count > TALL);
-      active.i = Math.min(active.i, count - 1);
+      set(grid, { "aria-rowcount": count + 2 });
+      toggle(node, "tall", count > TALL);
+      active.i = min(active.i, count - 1);
       if (node.isConnected) layout();
     },
     /** @param {number | null} row */

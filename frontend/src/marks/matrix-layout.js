@@ -1,5 +1,5 @@
 /** The matrix mark's arithmetic: groups of columns, sizes, and what of it is in sight. */
-import { clamp } from "../numbers.js";
+import { clamp, floor, min, round } from "../numbers.js";
 import { plain, roughWidth } from "../text.js";
 
 /**
@@ -37,19 +37,19 @@ export function groupOf({ labels, groups }) {
  * @returns {Geometry}
  */
 export function geometry(width, em, rowLabels, columnLabels, withTotals) {
-  const label = clamp((roughWidth(rowLabels) + 1.4) * em, 4.6 * em, Math.min(12 * em, width / 3));
+  const label = clamp((roughWidth(rowLabels) + 1.4) * em, 4.6 * em, min(12 * em, width / 3));
   const sum = withTotals ? 4.8 * em : 0;
-  const room = Math.floor((width - label - sum - 1) / columnLabels.length);
-  const cell = room < 1.8 * em ? 2.2 * em : Math.min(room, 6.2 * em);
+  const room = floor((width - label - sum - 1) / columnLabels.length);
+  const cell = room < 1.8 * em ? 2.2 * em : min(room, 6.2 * em);
   const inside = cell / em - 0.5;
   const most = roughWidth(columnLabels);
   const wide = columnLabels.filter((text) => roughWidth([text]) > inside).length;
   // Up to three in ten labels may take two lines; else all are turned.
   const upright = most > 1.8 * inside || wide > 0.3 * columnLabels.length;
-  const head = upright ? Math.min(most + 1, 9) : wide ? 3 : 1.7;
+  const head = upright ? min(most + 1, 9) : wide ? 3 : 1.7;
   return {
     label,
-    cell: Math.round(cell),
+    cell: round(cell),
     sum,
     row: 1.85 * em,
     head: head * em,
@@ -69,7 +69,7 @@ export function geometry(width, em, rowLabels, columnLabels, withTotals) {
  */
 export function inSight(scroll, view, size, count) {
   const block = 8;
-  const from = (Math.floor(scroll / size / block) - 1) * block;
+  const from = (floor(scroll / size / block) - 1) * block;
   const to = (Math.ceil((scroll + view) / size / block) + 1) * block;
   return [clamp(from, 0, count), clamp(to, 0, count)];
 }

@@ -1,6 +1,6 @@
 /** The mark *matrix*: a heatmap with totals, and the chosen row as bars under it. */
-import { dropDown, h } from "../dom.js";
-import { formatter, largest, orderRows, withSums } from "../numbers.js";
+import { dropDown, fill, h } from "../dom.js";
+import { formatter, largest, min, orderRows, withSums } from "../numbers.js";
 import { plain } from "../text.js";
 import { legend } from "./legend.js";
 import { makeGrid } from "./matrix-grid.js";
@@ -16,20 +16,20 @@ export function matrix(panel, context) {
   const nRows = panel.rows.labels.length;
   const nColumns = panel.columns.labels.length;
   const kind = plain(panel.rows.title);
-  const first = Math.min(panel.top || nRows, nRows);
+  const first = min(panel.top || nRows, nRows);
   const tops = [...new Set([10, 20, 50, first, nRows])]
     .filter((count) => count <= nRows)
     .sort((a, b) => a - b);
   /** What can be chosen above the grid: page, order, how many rows. @type {[string, string[]][]} */
   const lists = [
-    [plain(panel.pages?.label), (panel.pages?.options ?? []).map(plain)],
+    [panel.pages?.label ?? "", panel.pages?.options ?? []],
     ["order", ["by |contribution|", "by layer"]],
     [`${kind}s`, tops.map((count) => `${count < nRows ? "top" : "all"} ${count}`)],
   ];
   const state = [0, panel.order === "layer" ? 1 : 0, tops.indexOf(first)];
   let chosen = /** @type {number | null} */ (null);
 
-  const scale = h(".legend");
+  const scale = h(".field.legend");
   const hint = h("p.dim");
   const detail = h();
   const grid = makeGrid(panel, context, (row) => context.select(row === chosen ? null : row));
@@ -46,16 +46,19 @@ export function matrix(panel, context) {
     const most = largest(values);
     now = { table, shown, limit: panel.limit ?? most, write: formatter(most) };
     grid.show(now);
-    scale.replaceChildren(...legend(now.limit, panel.unit, now.write, context.colours));
+    fill(scale, ...legend(now.limit, panel.unit, now.write, context.colours));
     const some = shown.length < nRows ? `${shown.length} of ${nRows} ${kind}s; ` : "";
     hint.textContent = `${some}click or Enter: details; Esc: clear`;
     showDetail();
   }
 
   function showDetail() {
-    if (chosen === null || !panel.detail) return detail.replaceChildren();
     const clear = () => context.select(null);
-    detail.replaceChildren(rowDetail(panel, chosen, now, context.colours, clear));
+    const shows = panel.detail && chosen !== null;
+    fill(
+      detail,
+      shows && rowDetail(panel, /** @type {number} */ (chosen), now, context.colours, clear),
+    );
   }
 
   const tools = h(".tools");

@@ -1,6 +1,6 @@
 /** A plot's frame: scales, ticks, faint grid, titles. Shared by lines and points. */
-import { fontSize, h, svg } from "../dom.js";
-import { brief, clamp, finite, ticks } from "../numbers.js";
+import { fill, fontSize, h, svg } from "../dom.js";
+import { abs, brief, clamp, finite, max, min, round, ticks } from "../numbers.js";
 import { roughWidth } from "../text.js";
 
 /**
@@ -19,11 +19,11 @@ import { roughWidth } from "../text.js";
  */
 export function scale(values, from, to, count) {
   const known = values.filter(finite);
-  let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
-  const room = (high - low) * 0.05 || Math.abs(low) / 2 || 1;
+  let [low, high] = known.length ? [min(...known), max(...known)] : [0, 1];
+  const room = (high - low) * 0.05 || abs(low) / 2 || 1;
   [low, high] = [low - room, high + room];
   return {
-    at: (value) => Math.round((from + ((value - low) / (high - low)) * (to - from)) * 10) / 10,
+    at: (value) => from + ((value - low) / (high - low)) * (to - from),
     ticks: ticks(low, high, count),
   };
 }
@@ -58,40 +58,36 @@ function drawFrame({ x, y, right, top, bottom, em }, left) {
     if (!value) faint += `M${x.at(value)} ${top}V${bottom}`;
     write(value, x.at(value), bottom + em, "middle");
   }
-  const lines = [svg("path.faint", { d: faint }), svg("path", { d: strong })];
-  return svg("g.frame.dim", {}, ...lines, ...texts);
+  const lines = [svg("path.faint", { d: faint }), svg("path.axes", { d: strong })];
+  return svg("g.dim", {}, ...lines, ...texts);
 }
 
 /**
  * A plot between its two axis titles, painted anew for every width.
- * @param {object} options
- * @param {string} options.name as read aloud
- * @param {string} options.xTitle
- * @param {string} options.yTitle
- * @param {number[]} options.xs
- * @param {number[]} options.ys
- * @param {Element | null} options.legend
- * @param {(frame: Frame) => Element[]} options.draw
+ * @param {string} name as read aloud
+ * @param {{title: string, numbers: number[]}[]} axes x and y
+ * @param {Element | null | undefined} legend
+ * @param {(frame: Frame) => Element[]} draw
  */
-export function plot({ name, xTitle, yTitle, xs, ys, legend, draw }) {
+export function plot(name, [x, y], legend, draw) {
   const area = h(".area", { role: "group", label: name });
   let painted = 0;
   return {
     area,
-    node: h(".plot", {}, legend, h(".dim", {}, yTitle), area, h(".xtitle.dim", {}, xTitle)),
+    node: h(".plot", {}, legend, h(".dim", {}, y.title), area, h(".xtitle.dim", {}, x.title)),
     layout() {
       const width = area.clientWidth || 640;
       if (width === painted) return;
       painted = width;
       const em = fontSize(area);
-      const height = Math.round(clamp(width / 2, 15 * em, 24 * em));
+      const height = round(clamp(width / 2, 15 * em, 24 * em));
       const [top, bottom, right] = [0.8 * em, height - 1.7 * em, width - 1.8 * em];
-      const y = scale(ys, bottom, top, 5);
-      const left = (roughWidth(y.ticks.map(brief)) + 0.8) * em;
-      const x = scale(xs, left, right, Math.min(xs.length, (right - left) / em / 6));
-      const frame = { x, y, right, top, bottom, em };
+      const up = scale(y.numbers, bottom, top, 5);
+      const left = (roughWidth(up.ticks.map(brief)) + 0.8) * em;
+      const count = min(x.numbers.length, (right - left) / em / 6);
+      const frame = { x: scale(x.numbers, left, right, count), y: up, right, top, bottom, em };
       const view = { width, height, viewBox: `0 0 ${width} ${height}` };
-      area.replaceChildren(svg("svg", view, drawFrame(frame, left), ...draw(frame)));
+      fill(area, svg("svg", view, drawFrame(frame, left), ...draw(frame)));
     },
   };
 }

@@ -1,5 +1,5 @@
 /** The mark *points*: a scatter plot whose classes have letter and shape. */
-import { svg } from "../dom.js";
+import { set, svg } from "../dom.js";
 import { finite, formatter, largest } from "../numbers.js";
 import { isolate, plain, withUnit } from "../text.js";
 import { choosable } from "./choosable.js";
@@ -37,26 +37,20 @@ export function points({ title, x, y, labels, keys, classes }, { read, colours, 
       label: [...name, ...words].join(", "),
       tip: [name.map(isolate).join(", "), ...words].join("\n"),
     };
-    return svg("g.point", attributes, ...classMark(letters[i], colours));
+    const faint = classes && !letters[i];
+    return svg(faint ? "g.point.other" : "g.point", attributes, ...classMark(letters[i], colours));
   });
   const show = choosable(
     marks,
     "aria-pressed",
-    keys ? (k) => select(k === null ? null : drawn[k]) : null,
+    keys ? (k) => select(drawn[k ?? -1] ?? null) : null,
   );
-  const { node, layout } = plot({
-    name: plain(title),
-    xTitle: axes[0].title,
-    yTitle: axes[1].title,
-    xs,
-    ys,
-    legend: classes ? classList(classes, colours) : null,
-    draw(frame) {
-      for (const [k, i] of drawn.entries()) {
-        marks[k].setAttribute("transform", `translate(${frame.x.at(xs[i])} ${frame.y.at(ys[i])})`);
-      }
-      return marks;
-    },
+  const legend = classes && classList(classes, colours);
+  const { node, layout } = plot(plain(title), axes, legend, ({ x, y }) => {
+    for (const [k, i] of drawn.entries()) {
+      set(marks[k], { transform: `translate(${x.at(xs[i])} ${y.at(ys[i])})` });
+    }
+    return marks;
   });
-  return { node, layout, select: (row) => show(row === null ? null : drawn.indexOf(row)) };
+  return { node, layout, select: (row) => show(drawn.indexOf(row ?? -1)) };
 }

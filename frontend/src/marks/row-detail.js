@@ -1,6 +1,6 @@
 /** A chosen row of a matrix: what it took from each source token. */
 import { bdi, h, on } from "../dom.js";
-import { missing } from "../numbers.js";
+import { abs, missing, round, sum } from "../numbers.js";
 import { plain, token } from "../text.js";
 import { barList } from "./bar-list.js";
 import { groupOf } from "./matrix-layout.js";
@@ -15,14 +15,21 @@ const MOST = 32;
  * @param {import("../spec").Colours} colours
  * @param {() => void} clear
  */
-export function rowDetail({ rows, columns, unit: unitText, totals }, row, page, colours, clear) {
+export function rowDetail(
+  { rows, columns, unit: unitText, totals = true },
+  row,
+  page,
+  colours,
+  clear,
+) {
   const { table, write } = page;
   const count = columns.labels.length;
   const groups = groupOf(columns);
   const at = (/** @type {number} */ c) => table[row * (count + 1) + c];
   const all = columns.labels.map((_, c) => c).filter((c) => !missing(at(c)));
-  const whole = all.reduce((sum, c) => sum + Math.abs(at(c)), 0) || 1;
-  const kept = [...all].sort((a, b) => Math.abs(at(b)) - Math.abs(at(a))).slice(0, MOST);
+  const size = (/** @type {number} */ c) => abs(at(c));
+  const whole = sum(all.map(size)) || 1;
+  const kept = [...all].sort((a, b) => size(b) - size(a)).slice(0, MOST);
   const bars = kept
     .sort((a, b) => a - b)
     .map((c) => ({
@@ -31,7 +38,7 @@ export function rowDetail({ rows, columns, unit: unitText, totals }, row, page, 
       name: `"${plain(columns.labels[c])}"`,
       group: groups[c],
       value: at(c),
-      share: `${Math.round((Math.abs(at(c)) / whole) * 100)}%`,
+      share: `${round((size(c) / whole) * 100)}%`,
     }));
 
   const name = plain(rows.labels[row]);
@@ -40,15 +47,14 @@ export function rowDetail({ rows, columns, unit: unitText, totals }, row, page, 
   const button = h("button", { label: "clear selection" }, "\xd7");
   on(button, "click", clear);
   const total = at(count);
-  const rest = total - kept.reduce((sum, c) => sum + at(c), 0);
+  const rest = total - sum(kept.map(at));
   const weaker = all.length - kept.length;
-  const sums = totals !== false;
-  const note = weaker ? `${weaker} weaker${sums ? `: ${write(rest)} ${unit}` : ""}. ` : "";
+  const note = weaker ? `${weaker} weaker${totals ? `: ${write(rest)} ${unit}` : ""}. ` : "";
   return h(
     "section.detail",
     { label: title },
-    h(".detailhead", {}, h("b", {}, bdi(name)), sums && `total ${write(total)} ${unit}`, button),
-    barList(bars, { title, unit, colours }).node,
+    h(".detailhead", {}, h("b", {}, bdi(name)), totals && `total ${write(total)} ${unit}`, button),
+    barList(bars, title, unit, colours).node,
     h("p.dim", {}, `${note}share: of all |values|`),
   );
 }
