@@ -70,11 +70,9 @@ def _order(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     curves = {(c["group"], c["window"]): c for c in measured["directions"]["attention"]}
     relation, subject = curves["relation", 1], curves["subject", 1]
     yield _at_least("loss of P, END → relation blocked in its worst layer, %", _loss(relation), 40)
-    yield _at_least(
-        "loss of P, END → subject blocked in its worst three layers, %",
-        _loss(curves["subject", 3]),
-        60,
-    )
+    three = measured["directions"]["worst_three"]
+    lost = [-three["mean"], -three["high"], -three["low"]]
+    yield _at_least("loss of P, END → subject blocked in its worst three layers, %", lost, 60)
     before = float(worst(subject) - worst(relation))
     yield _at_least("layers from the relation's worst to the subject's", [before] * 3, 1)
     early, late = (-curve["mean"][0] for curve in measured["directions"]["halves"])

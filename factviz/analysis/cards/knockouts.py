@@ -9,9 +9,11 @@ import xarray as xr
 
 from factviz.analysis.attention_knockout import knock_out_attention
 from factviz.analysis.attributes_rate import attributes_rate
+from factviz.analysis.blocking import block_attention
 from factviz.analysis.sublayer_knockout import knock_out_sublayers
 from factviz.facts.factset import FactSet
 from factviz.models.factmodel import FactModel
+from factviz.results.attention_knockout import AttentionKnockout
 from factviz.results.attributes_rate import AttributesRate
 from factviz.results.halves import subject_halves
 
@@ -35,7 +37,9 @@ def measure_directions(model: FactModel, facts: FactSet, *, seed: int = 0) -> di
     dict
         facts (how many); attention, sublayers and halves: one entry a curve, with mean, low, high
         and control [layer], percent of the clean probability. halves: the MLPs of the model's early
-        and of its late half cancelled at the last subject token, one value each.
+        and of its late half cancelled at the last subject token, one value each. worst_three: END →
+        subject blocked at once in the three layers where that costs most one at a time: layers,
+        mean, low, high, control, chosen on one half of the subjects and judged on the other.
     """
     attention = knock_out_attention(model, facts, window=WINDOWS, groups=GROUPS, seed=seed)
     by_window = attention.curves(seed=seed)
@@ -58,7 +62,26 @@ def measure_directions(model: FactModel, facts: FactSet, *, seed: int = 0) -> di
             {"layers": [first, first + half - 1], **_curve(mlp.sel(layer=[first]))}
             for first in (0, half)
         ],
+        "worst_three": _worst_three(model, facts, attention, seed),
     }
+
+
+def _worst_three(
+    model: FactModel, facts: FactSet, attention: AttentionKnockout, seed: int
+) -> dict[str, Any]:
+    data = attention.dataset
+    subjects, relations = ([str(v) for v in data[name].values] for name in ("subject", "relation"))
+    chosen, judged = subject_halves(subjects, relations, seed=seed)
+    some = AttentionKnockout(data.isel(fact=list(chosen)), attention.provenance)
+    curve = some.curves(seed=seed)["mean"].sel(window=1, group="subject").values
+    layers = sorted(int(layer) for layer in np.argsort(curve)[:3])
+    facts = FactSet(facts[fact] for fact in judged)
+    run = block_attention(
+        model, facts, "end", "subject", layers, target="top1", controls=1, seed=seed
+    )
+    (row,) = run.effects("percent", seed=seed).to_dict("records")
+    names = {"mean": "effect", "low": "low", "high": "high", "control": "control"}
+    return {"layers": layers, **{key: round(float(row[name]), 2) for key, name in names.items()}}
 
 
 def measure_enrichment(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[str, Any]:

@@ -238,6 +238,12 @@ def _directions(found: Found) -> str:
         _curve(f"{curve['sublayer']} update at the last subject token", curve)
         for curve in found["sublayers"]
     ]
+    three = found["worst_three"]
+    rows.append(
+        ["END → subject in its three worst layers at once", ", ".join(map(str, three["layers"])),
+         f"{three['mean']:+.1f} %", f"{three['low']:+.1f} to {three['high']:+.1f}",
+         f"{three['control']:+.1f} %"]
+    )  # fmt: skip
     for curve in found["halves"]:
         first, last = curve["layers"]
         mean, low, high, control = (curve[key][0] for key in ("mean", "low", "high", "control"))
