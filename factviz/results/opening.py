@@ -34,6 +34,7 @@ _KINDS = {
     "Misfires": "factviz.results.misfires",
     "RecallFlow": "factviz.results.recall_flow",
     "Reversal": "factviz.results.reversal",
+    "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
 }
 

@@ -26,6 +26,7 @@ from factviz.results.misfires import Misfires
 from factviz.results.mlp_boosts import MLPBoosts
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
+from factviz.results.shared_attributes import SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.views import (
     additive_motif,
@@ -48,6 +49,7 @@ from factviz.views import (
     misfires,
     mlp_boosts,
     reversal,
+    shared_attributes,
     sublayer_knockout,
 )
 from factviz.views.spec import Figure
@@ -75,6 +77,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Misfires.kind: misfires.build,
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
+    SharedAttributes.kind: shared_attributes.build,
     SublayerKnockout.kind: sublayer_knockout.build,
 }
 
