@@ -60,8 +60,12 @@ def _wordings() -> str:
 
 
 def _recipe(recipe: Recipe) -> list[Any]:
-    """The recipe in words; the untrained model stands for itself by its configuration."""
-    plain = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name != "make"]
+    """The recipe in words; the untrained model stands for itself by its configuration.
+
+    A recipe without further stages has the hash that it had before there were any.
+    """
+    left_out = {"make"} if recipe.further else {"make", "further"}
+    plain = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name not in left_out]
     return [
         plain,
         recipe.make().config.to_dict(),

@@ -76,6 +76,8 @@ class Recipe:
         The embedded model whose weights it begins with, or none.
     snapshots : tuple of int
         Steps whose weights are kept.
+    further : list of (int, float)
+        Stages after the first: so many more updates, the rate rising to this and falling again.
     """
 
     make: Callable[[], Any]
@@ -86,6 +88,12 @@ class Recipe:
     blocked: tuple[tuple[float, float], ...] = field(default=((0.0, 0.0),))
     start: str = ""
     snapshots: tuple[int, ...] = ()
+    further: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def stages(self) -> tuple[tuple[int, float], ...]:
+        """Updates and highest rate of every stage."""
+        return ((self.steps, self.rate), *self.further)
 
     def blocked_share(self, done: float) -> float:
         """The share of sentences with END → subject blocked when ``done`` of the steps are."""
@@ -111,5 +119,5 @@ RECIPES = {
     "mini-propagation": Recipe(
         parallel, _TEXTS, steps=1200, rate=1e-3, blocked=((0.0, 0.4), (0.5, 0.8)), start="mini"
     ),
-    "mini-gpt2": Recipe(sequential, _WITH_SHOTS, steps=9000, size=32),
+    "mini-gpt2": Recipe(sequential, _WITH_SHOTS, steps=9000, size=32, further=((4000, 1e-3),)),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,8 @@ class Run:
         torch.manual_seed(seed)
         self.folder, self.name, self.seed = folder, name, seed
         self.recipe: Recipe = RECIPES[name]
-        self.steps = steps or self.recipe.steps
+        self.stages = ((steps, self.recipe.rate),) if steps else self.recipe.stages
+        self.steps = sum(updates for updates, _ in self.stages)
         self.tokenizer: Tokenizer = train_tokenizer()
         self.device = _accelerator()
         self.model: Any = self.recipe.make()
@@ -120,7 +122,7 @@ class Run:
         return self.recipe.blocked_share(self.step / self.steps)
 
     def _update(self, batch: Batch) -> Tensor:
-        rate = self.recipe.rate * _schedule(self.step, self.step / self.steps)
+        rate = _rate(self.stages, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         ids, weights = batch.ids.to(self.device), batch.weights.to(self.device)
@@ -164,8 +166,17 @@ def _mask(blocked: Tensor) -> Tensor:
     return torch.zeros(closed.shape, device=blocked.device).masked_fill(closed, -torch.inf)
 
 
+def _rate(stages: Sequence[tuple[int, float]], step: int) -> float:
+    """The learning rate of a step: each stage warms up, stays, and falls to almost nothing."""
+    for updates, highest in stages:
+        if step < updates:
+            return highest * _schedule(step, step / updates)
+        step -= updates
+    raise ValueError("the last stage is over")
+
+
 def _schedule(step: int, done: float) -> float:
-    """Warm-up, a flat part, then a cosine to almost nothing; a share of the highest rate."""
+    """Warm-up, a flat part, then a cosine; a share of the highest rate."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     if done < FLAT:
