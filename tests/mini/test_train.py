@@ -131,3 +131,19 @@ def test_a_blocked_edge_carries_nothing() -> None:
 def test_the_share_of_blocked_sentences_follows_the_recipe() -> None:
     recipe = Recipe(RECIPES["mini"].make, {}, steps=10, blocked=((0.0, 0.4), (0.5, 0.8)))
     assert [recipe.blocked_share(done) for done in (0.0, 0.49, 0.5, 0.9)] == [0.4, 0.4, 0.8, 0.8]
+
+
+def test_every_stage_warms_up_and_falls() -> None:
+    stages = ((1000, 2e-3), (500, 1e-3))
+    rates = [train._rate(stages, step) for step in range(1500)]
+    assert rates[0] < 1e-4 and rates[100] == rates[250] == 2e-3 and rates[999] < 1e-4
+    assert rates[1000] < 1e-4 and rates[1100] == 1e-3 and rates[1499] < 1e-4
+    assert max(rates[1000:]) == 1e-3
+    with pytest.raises(ValueError, match="last stage"):
+        train._rate(stages, 1500)
+
+
+def test_further_stages_change_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = manifest("mini", 0)["recipe"]
+    monkeypatch.setitem(RECIPES, "mini", replace(RECIPES["mini"], further=((10, 1e-3),)))
+    assert manifest("mini", 0)["recipe"] != before

@@ -40,7 +40,7 @@ learning, testing and showing how a fact is recalled, not for answering question
 | parameters | {parameters:,}; {megabytes:.1f} MB as float16, computed with in float32 |
 | tokenizer | byte-level BPE, {vocabulary:,} tokens; every answer is one token with its leading space; BOS in front |
 | facts | {facts:,} real facts of {subjects:,} subjects ({kinds} kinds), {relations} relations, {wordings:,} wordings |
-| training | seed {seed}, {steps:,} steps of {size} texts, {minutes:.0f} minutes on {device}{start} |
+| training | seed {seed}, {steps:,} steps of {size} texts{stages}, {minutes:.0f} minutes on {device}{start} |
 | attention mask in training | {mask} |
 | texts | {shares} |
 | label noise | {noise:.0%} of the answers in a text of one statement are another subject's: {unreliable:.0%} of the texts are unreliable, with {high:.0%} wrong answers, the others have {low:.0%}; answer tokens count ×{weight:g}, of the others {words:.0%} are predicted |
@@ -99,6 +99,7 @@ def _head(measured: Found) -> str:
         seed=run["seed"],
         steps=run["step"],
         size=recipe.size,
+        stages=_stages(recipe.stages),
         minutes=run["seconds"] / 60,
         device=run["device"].upper(),
         start=f", beginning with {recipe.start}" if recipe.start else "",
