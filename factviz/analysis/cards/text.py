@@ -119,6 +119,12 @@ def _head(measured: Found) -> str:
     )  # fmt: skip
 
 
+def _stages(stages: Sequence[tuple[int, float]]) -> str:
+    if len(stages) == 1:
+        return ""
+    return " in stages of " + " and ".join(f"{updates:,}" for updates, _ in stages)
+
+
 def _table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""
 ) -> str:
