@@ -2,7 +2,7 @@
 
 With ``--run FOLDER``, once or several times, runs of `factviz.models.mini.train` are compared
 first, and the best one is packed into the package: the one with most criteria held on the choosing
-half of the subjects, then the best one in wordings that it never saw.
+half of the subjects; of equals the first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def choose(name: str, runs: list[Path]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        seed, criteria, unseen (top-1 in wordings never trained on), chosen.
+        seed, criteria, chosen.
     """
     found: list[dict[str, Any]] = []
     for run in tqdm(runs, desc="runs"):
@@ -42,14 +42,8 @@ def choose(name: str, runs: list[Path]) -> list[dict[str, Any]]:
         model = load_model(packed, name=f"{name}, {run.name}")
         figures = measure(model, name, half="choosing", share=_CHOOSING_SHARE)
         state = json.loads((run / "state.json").read_text())
-        found.append(
-            {
-                "seed": state["seed"],
-                "criteria": figures["criteria"],
-                "unseen": figures["recall"]["unseen wordings"]["top1"][0],
-            }
-        )
-    best = max(range(len(runs)), key=lambda i: (held(found[i]["criteria"]), found[i]["unseen"]))
+        found.append({"seed": state["seed"], "criteria": figures["criteria"]})
+    best = max(range(len(runs)), key=lambda i: held(found[i]["criteria"]))  # of equals the first
     shutil.rmtree(WEIGHTS / name, ignore_errors=True)
     shutil.copytree(runs[best] / "packed", WEIGHTS / name)
     return [{**one, "chosen": i == best} for i, one in enumerate(found)]

@@ -162,7 +162,7 @@ def _seeds(found: Sequence[Found]) -> str:
     )]  # fmt: skip
     note = (
         "Measured on the other half of the subjects, with fewer facts. The seed with most criteria\n"
-        "held is shipped, then the one that is best in wordings it never saw."
+        "held is shipped, of equals the first."
     )
     return _table("Seeds", columns, rows, note)
 

@@ -117,7 +117,13 @@ _WITH_SHOTS = _TEXTS | {"statement": 0.39, "shots": 0.22}
 RECIPES = {
     "mini": Recipe(parallel, _TEXTS, steps=9000, snapshots=(500, 1500, 3000)),
     "mini-propagation": Recipe(
-        parallel, _TEXTS, steps=1200, rate=1e-3, blocked=((0.0, 0.4), (0.5, 0.8)), start="mini"
+        parallel,
+        _TEXTS,
+        steps=1200,
+        rate=1e-3,
+        blocked=((0.0, 0.4), (1 / 6, 0.8)),
+        start="mini",
+        further=((2400, 1e-3),),
     ),
     "mini-gpt2": Recipe(sequential, _WITH_SHOTS, steps=9000, size=32, further=((4000, 1e-3),)),
 }
