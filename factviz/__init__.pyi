@@ -38,6 +38,8 @@ from factviz.models.factmodel import FactModel as FactModel
 from factviz.models.loading import load_model as load_model
 from factviz.models.traced import Trace as Trace
 from factviz.models.traced import trace as trace
+from factviz.notebook.attention import show_attention as show_attention
+from factviz.notebook.head_explorer import explore_heads as explore_heads
 from factviz.results.additive_motif import AdditiveMotif as AdditiveMotif
 from factviz.results.attention_knockout import AttentionKnockout as AttentionKnockout
 from factviz.results.attributes_rate import AttributesRate as AttributesRate

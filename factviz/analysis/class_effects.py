@@ -229,13 +229,13 @@ def keep_heads(
     return ablate(model, facts, runs, mode=mode, target=target, controls=0, allow_idle=True)
 
 
-def class_sets(model: FactModel, classes: HeadClasses) -> dict[str, list[tuple[int, int]]]:
-    """The heads of each class that has any, but the unclassified: "subject heads" and so on.
+def check_classes(model: FactModel, classes: HeadClasses) -> None:
+    """Refuse classes of another model's heads.
 
     Raises
     ------
     FactvizError
-        If the classes are of another model, or no head has one.
+        If they are no classes, or of another number of heads.
     """
     if not isinstance(classes, HeadClasses):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise FactvizError(f"classes must be what classify_heads gives, not {classes!r}")
@@ -245,6 +245,17 @@ def class_sets(model: FactModel, classes: HeadClasses) -> dict[str, list[tuple[i
             f"the classes are of {shape[0]} layers × {shape[1]} heads, {model.name} has "
             f"{model.n_layers} × {model.n_heads}: classify this model's heads"
         )
+
+
+def class_sets(model: FactModel, classes: HeadClasses) -> dict[str, list[tuple[int, int]]]:
+    """The heads of each class that has any, but the unclassified: "subject heads" and so on.
+
+    Raises
+    ------
+    FactvizError
+        If the classes are of another model, or no head has one.
+    """
+    check_classes(model, classes)
     found = {f"{name} heads": classes.heads(name) for name in CLASSES[:-1]}
     found = {name: heads for name, heads in found.items() if heads}
     if not found:

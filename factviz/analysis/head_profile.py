@@ -18,6 +18,7 @@ from factviz.analysis.writes import head_writes, vocabulary_logits
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
+from factviz.models.attention import check_head
 from factviz.models.factmodel import FactModel
 from factviz.models.traced import Trace
 from factviz.results.head_profile import HeadProfile
@@ -57,11 +58,16 @@ def profile_head(
     FactvizError
         If there is no such head, k is below 1, or the model knows none of the facts.
 
+    See Also
+    --------
+    explore_heads : choose heads in the plane of their classes, and see their profiles.
+    show_attention : all of a head's attention on one fact.
+
     References
     ----------
     Chughtai, Cooney, Nanda, *Summing Up the Facts*, arXiv 2402.07321.
     """
-    _check(model, layer, head)
+    check_head(model, layer, head)
     if k < 1:
         raise FactvizError(f"k={k} tokens cannot be shown: ask for 1 or more")
     found = as_facts(facts)
@@ -93,16 +99,6 @@ def profile_head(
         excluded=len(found) - len(kept),
     )
     return HeadProfile(dataset, origin)
-
-
-def _check(model: FactModel, layer: Any, head: Any) -> None:
-    for name, value, count in (("layer", layer, model.n_layers), ("head", head, model.n_heads)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise FactvizError(f"{name}={value!r} is no number of a {name}")
-        if not 0 <= value < count:
-            raise FactvizError(
-                f"L{layer}H{head} does not exist: {model.name} has {name}s 0 to {count - 1}"
-            )
 
 
 class _Seen:

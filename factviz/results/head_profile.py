@@ -21,6 +21,9 @@ class HeadProfile(FactResult):
 
     Variables: contribution [fact, group, attribute], logits; attention [fact, group], fractions;
     promoted and suppressed [group, rank], logits, mean over facts.
+
+    Which token of one fact it reads, and not only which group: `show_attention(model, fact, layer,
+    head)`.
     """
 
     kind: ClassVar[str] = "HeadProfile"

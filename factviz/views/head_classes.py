@@ -7,6 +7,7 @@ again. What doesn't follow names the threshold it was made under.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,9 @@ def build(result: HeadClasses) -> Figure:
         return builder.figure(panels)
     options = ["all relations" if name == ALL else name for name in shown]
     return builder.figure(panels, {"label": "relation", "options": options})
+
+
+def build_plane(result: HeadClasses) -> Figure:
+    """The plane alone, for a view that shows something else under it."""
+    whole = build(result)
+    return replace(whole, spec=whole.spec | {"panels": [row[:1] for row in whole.spec["panels"]]})

@@ -60,7 +60,7 @@ def measure_routes(model: FactModel, facts: FactSet, *, seed: int = 0) -> dict[s
         facts; clean, and paths by name: [mean, low, high], probabilities; controls: the same by
         name with as many random keys blocked.
     """
-    table = knock_out_paths(model, facts, controls=1, seed=seed).outcomes(seed=seed)
+    table: Any = knock_out_paths(model, facts, controls=1, seed=seed).outcomes(seed=seed)
     found: dict[str, Any] = {"facts": int(table["facts"].max()), "paths": {}, "controls": {}}
     for row in table.to_dict("records"):
         edges = (row["probability"], row["probability_low"], row["probability_high"])
