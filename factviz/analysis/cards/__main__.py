@@ -24,17 +24,22 @@ from factviz.models.loading import load_model
 from factviz.models.mini.weights import MANIFEST, WEIGHTS, pack
 
 MEASURED, CARD = "measured.json", "CARD.md"
-_CHOOSING_SHARE = 0.5
+_CHOOSING_SHARE = 0.25
 
 
 def choose(name: str, runs: list[Path]) -> list[dict[str, Any]]:
     """Compare runs on the choosing half and pack the best one; the figures of each.
+
+    A single run is packed as it is.
 
     Returns
     -------
     list of dict
         seed, criteria, chosen.
     """
+    if len(runs) == 1:
+        _ship(name, runs[0])
+        return []
     found: list[dict[str, Any]] = []
     for run in tqdm(runs, desc="runs"):
         packed = run / "packed"
@@ -44,9 +49,13 @@ def choose(name: str, runs: list[Path]) -> list[dict[str, Any]]:
         state = json.loads((run / "state.json").read_text())
         found.append({"seed": state["seed"], "criteria": figures["criteria"]})
     best = max(range(len(runs)), key=lambda i: held(found[i]["criteria"]))  # of equals the first
-    shutil.rmtree(WEIGHTS / name, ignore_errors=True)
-    shutil.copytree(runs[best] / "packed", WEIGHTS / name)
+    _ship(name, runs[best])
     return [{**one, "chosen": i == best} for i, one in enumerate(found)]
+
+
+def _ship(name: str, run: Path) -> None:
+    shutil.rmtree(WEIGHTS / name, ignore_errors=True)
+    pack(run, WEIGHTS / name)
 
 
 def described(name: str) -> dict[str, Any]:
