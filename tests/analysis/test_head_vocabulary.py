@@ -137,7 +137,7 @@ def test_words_with_their_space_and_a_subject(mini):
     assert "".join(texts) == " The Colosseum"
     last = factviz.Fact("The capital of Japan", "Japan", "Tokyo")
     assert factviz.head_vocabulary(mini, 1, 1, last).dataset["token_text"].values == [" Japan"]
-    with pytest.raises(FactvizError, match="2 tokens, and a head maps one"):
+    with pytest.raises(FactvizError, match="4 tokens, and a head maps one"):
         factviz.head_vocabulary(mini, 1, 1, "Colosseum")
 
 

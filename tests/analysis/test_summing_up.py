@@ -141,9 +141,7 @@ def test_every_heads_part_is_a_sum_over_its_heads(
         assert part == pytest.approx(own, abs=1e-4)
 
 
-def test_a_part_without_heads_says_nothing(
-    mini: fv.FactModel, motif: fv.AdditiveMotif
-) -> None:
+def test_a_part_without_heads_says_nothing(mini: fv.FactModel, motif: fv.AdditiveMotif) -> None:
     empty = motif.dataset.sel(part="suppressing heads")
     if not bool((empty["contribution"] == 0).all()):
         pytest.skip("the model has suppressing heads")

@@ -75,7 +75,7 @@ def test_builtin_covers_the_tables_with_declared_prefixes() -> None:
     (colosseum,) = facts.select(subject="The Colosseum", relation="landmark_country")
     assert colosseum.prompt == "Fact: The Colosseum is in the country of"
     assert (colosseum.prefix, colosseum.answer) == ("Fact:", "Italy")
-    assert colosseum.same_subject == ("Rome", "Europe")
+    assert colosseum.same_subject == ("Rome", "Europe", "arena")
     assert {"France", "Japan"} <= set(colosseum.same_relation)
 
 

@@ -17,7 +17,7 @@ KINDS = ("classes", "profile", "boosts", "motif", "source", "effects", "misfires
 @cache
 def made(kind: str, single: bool = False) -> Any:
     model = fv.load_model()
-    facts: Any = list(fv.FactSet.builtin())[::150]
+    facts: Any = list(fv.FactSet.builtin())[::401]
     facts = facts[0] if single else facts
     return {
         "classes": lambda: fv.classify_heads(model, facts),
