@@ -24,6 +24,9 @@ from factviz.analysis.mlp_boosts import mlp_boosts as mlp_boosts
 from factviz.analysis.partial import partial_result as partial_result
 from factviz.analysis.patching import patch_heads as patch_heads
 from factviz.analysis.recall_flow import follow_recall as follow_recall
+from factviz.analysis.reversal import reversal as reversal
+from factviz.analysis.robustness import check_robustness as check_robustness
+from factviz.analysis.shared_attributes import find_shared_attributes as find_shared_attributes
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.analysis.summing_up import sum_up as sum_up
@@ -40,6 +43,8 @@ from factviz.results.attention_knockout import AttentionKnockout as AttentionKno
 from factviz.results.attributes_rate import AttributesRate as AttributesRate
 from factviz.results.attribution import Attribution as Attribution
 from factviz.results.causal import Causal as Causal
+from factviz.results.comparison import Comparison as Comparison
+from factviz.results.comparison import compare as compare
 from factviz.results.enriching_neurons import EnrichingNeurons as EnrichingNeurons
 from factviz.results.extraction import Extraction as Extraction
 from factviz.results.gradients import Gradients as Gradients
@@ -54,6 +59,8 @@ from factviz.results.mlp_boosts import MLPBoosts as MLPBoosts
 from factviz.results.opening import open_result as open_result
 from factviz.results.options import options as options
 from factviz.results.recall_flow import RecallFlow as RecallFlow
+from factviz.results.reversal import Reversal as Reversal
+from factviz.results.shared_attributes import SharedAttributes as SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout as SublayerKnockout
 from factviz.results.versions import show_versions as show_versions
 

@@ -80,7 +80,7 @@ def role_tokens(
     both: list[tuple[int, ...]] = []
     taken: list[set[int]] = []
     shared, size = 0, model.d_vocab
-    prompts = [model.tokenize(fact) for fact in facts]
+    prompts = model.tokenize_all(facts)
     for fact, row in zip(facts, prompts, strict=True):
         base = list(row.ids[row.has_bos :])
         tokens = attribute_tokens(model.tokenizer, fact, memo=memo, base=base)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
-from factviz.facts.tokens import PromptTokens, tokenize_prompt
+from factviz.facts.tokens import Encoded, PromptTokens, encode_prompts, tokenize_prompt
 from factviz.models import fingerprint, names
 from factviz.models.geometry import Geometry, linear_bias, linear_weight, vocabulary_mean
 from factviz.models.recording import Record, logits_at_end, record
@@ -126,8 +126,20 @@ class FactModel:
 
     def tokenize(self, fact: Fact) -> PromptTokens:
         """A fact's prompt as this model reads it, with its BOS convention and context."""
+        return self.tokenize_all([fact])[0]
+
+    def tokenize_all(self, facts: Sequence[Fact]) -> list[PromptTokens]:
+        """The prompts of many facts, cut in one go."""
+        encoded = encode_prompts(self.tokenizer, facts)
+        return [self._tokens(fact, one) for fact, one in zip(facts, encoded, strict=True)]
+
+    def _tokens(self, fact: Fact, encoded: Encoded) -> PromptTokens:
         tokens = tokenize_prompt(
-            self.tokenizer, fact, bos_id=self.bos_id, max_length=self.max_length
+            self.tokenizer,
+            fact,
+            bos_id=self.bos_id,
+            max_length=self.max_length,
+            encoded=encoded,
         )
         network: Any = self.network
         size = network.get_input_embeddings().weight.shape[0]

@@ -20,6 +20,7 @@ _KINDS = {
     "AttributesRate": "factviz.results.attributes_rate",
     "Attribution": "factviz.results.attribution",
     "Causal": "factviz.results.causal",
+    "Comparison": "factviz.results.comparison",
     "EnrichingNeurons": "factviz.results.enriching_neurons",
     "Extraction": "factviz.results.extraction",
     "Gradients": "factviz.results.gradients",
@@ -32,6 +33,8 @@ _KINDS = {
     "MLPBoosts": "factviz.results.mlp_boosts",
     "Misfires": "factviz.results.misfires",
     "RecallFlow": "factviz.results.recall_flow",
+    "Reversal": "factviz.results.reversal",
+    "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
 }
 

@@ -12,6 +12,7 @@ from factviz.results.attributes_rate import AttributesRate
 from factviz.results.attribution import Attribution
 from factviz.results.base import Result
 from factviz.results.causal import Causal
+from factviz.results.comparison import Comparison
 from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
@@ -24,6 +25,8 @@ from factviz.results.lens import LogitLens
 from factviz.results.misfires import Misfires
 from factviz.results.mlp_boosts import MLPBoosts
 from factviz.results.recall_flow import RecallFlow
+from factviz.results.reversal import Reversal
+from factviz.results.shared_attributes import SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.views import (
     additive_motif,
@@ -31,6 +34,7 @@ from factviz.views import (
     attributes_rate,
     attribution,
     causal,
+    comparison,
     enriching_neurons,
     extraction,
     flow,
@@ -44,6 +48,8 @@ from factviz.views import (
     lens,
     misfires,
     mlp_boosts,
+    reversal,
+    shared_attributes,
     sublayer_knockout,
 )
 from factviz.views.spec import Figure
@@ -57,6 +63,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     AttributesRate.kind: attributes_rate.build,
     Attribution.kind: attribution.build,
     Causal.kind: causal.build,
+    Comparison.kind: comparison.build,
     EnrichingNeurons.kind: enriching_neurons.build,
     Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
@@ -69,6 +76,8 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     MLPBoosts.kind: mlp_boosts.build,
     Misfires.kind: misfires.build,
     RecallFlow.kind: flow.build,
+    Reversal.kind: reversal.build,
+    SharedAttributes.kind: shared_attributes.build,
     SublayerKnockout.kind: sublayer_knockout.build,
 }
 
