@@ -88,7 +88,10 @@ def card(measured: Found) -> str:
 def _head(measured: Found) -> str:
     run, name = measured["training"], measured["name"]
     recipe, hashes = RECIPES[name], measured["training"]["manifest"]
-    masks = [f"{share:.0%} from {since:.0%} of the steps on" for since, share in recipe.blocked]
+    masks = [
+        f"{share:.0%} of the sentences from step {round(since * run['step']):,} on"
+        for since, share in recipe.blocked
+    ]
     steps = ", ".join(map(str, measured["checkpoints"]))
     return _HEAD.format(
         name=name,
