@@ -32,6 +32,7 @@ class Layout:
     ----------
     values
         [row, column] contributions; a rest row or column is a sum, or 0 where sums mean nothing.
+        There NaN stays, for a cell that was not measured.
     row_totals, column_totals
         Over *all* columns and *all* rows, whatever is shown.
     total
@@ -100,19 +101,18 @@ def layout(
     figure: Figure, panel: Panel, *, page: int = 0, most_rows: int = 30, most_columns: int = 40
 ) -> Layout:
     """Lay out one page of a matrix panel."""
-    values = np.nan_to_num(figure.values(panel["values"])[page].astype(np.float64))
+    measured = figure.values(panel["values"])[page].astype(np.float64)
+    values = np.nan_to_num(measured)
     rows, columns = _rows(panel, values, most_rows), _columns(panel, values, most_columns)
     sums = bool(panel["totals"])
-    shown = np.array(
-        [
-            [
-                values[np.ix_(r.members, c.members)].sum() if sums or not (r.rest or c.rest) else 0
-                for c in columns
-            ]
-            for r in rows
-        ],
-        dtype=np.float64,
-    ).reshape(len(rows), len(columns))
+
+    def cell(row: Line, column: Line) -> float:
+        if sums:
+            return values[np.ix_(row.members, column.members)].sum()
+        return 0.0 if row.rest or column.rest else measured[row.members[0], column.members[0]]
+
+    shown = np.array([[cell(r, c) for c in columns] for r in rows], dtype=np.float64)
+    shown = shown.reshape(len(rows), len(columns))
     return Layout(
         rows=rows,
         columns=columns,

@@ -26,7 +26,7 @@ def build(result: Misfires) -> Figure:
     rows, columns = (lift[name].values.tolist() for name in lift.dims)
     panels = [
         builder.matrix(
-            np.nan_to_num(lift.values)[None],
+            lift.values[None],
             title="The subject's own attribute over other subjects' of the same relation",
             rows={
                 "title": "prompt asks for",
@@ -53,6 +53,6 @@ def build(result: Misfires) -> Figure:
     )
     builder.note(f"control: {provenance.get('control')}")
     builder.note("heads: " + ", ".join(result.heads))
-    builder.note("A blank cell may also be a pair that no fact has; .table() tells.")
+    builder.note("A blank cell: no fact asks for the one of a subject that has the other.")
     builder.note(*map(str, provenance.get("notes", [])))
     return builder.figure([panels])

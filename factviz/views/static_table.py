@@ -77,7 +77,7 @@ def _body_row(found: Layout, row: int, digits: int) -> str:
     line = found.rows[row]
     cells = [
         "<td></td>"
-        if found.unsaid(line, column)
+        if found.unsaid(line, column) or np.isnan(value)
         else _cell(
             float(value),
             found.limit,

@@ -10,6 +10,7 @@ import pytest
 
 import factviz as fv
 from factviz.views.presenter import build
+from factviz.views.static_table import matrix_table
 
 KINDS = ("classes", "profile", "boosts", "motif", "source", "effects", "misfires")
 
@@ -65,6 +66,19 @@ def test_the_plane_carries_what_the_rule_needs() -> None:
         assert (found == wanted).all()
     drawn = [name or "unclassified" for name in plane["classes"]]
     assert drawn == result.classes.sel(relation="all").values.ravel().tolist()
+
+
+def test_what_was_not_measured_is_blank_and_not_zero() -> None:
+    subjects = ["Paris", "Berlin", "The Colosseum", "The Louvre"]
+    facts = fv.FactSet.builtin().select(subject=subjects)
+    result = fv.find_misfires(fv.load_model(), facts, [(2, 7)])
+    figure = build(result)
+    (panel, _) = figure.spec["panels"][0]
+    wanted = np.isnan(result.matrix().values)
+    assert wanted.any() and not wanted.all()
+    assert (np.isnan(figure.values(panel["values"])[0]) == wanted).all()
+    table = matrix_table(figure, panel)
+    assert table.count("<td></td>") == wanted.sum()
 
 
 def test_classes_look_apart() -> None:
