@@ -151,21 +151,21 @@ def test_what_is_printed_is_what_the_results_say(executed: Path, notebook):
         "curves-said": notebook["knockout"].curves(),
     }
     for cell, data in curves.items():
-        lines = [line for line in printed[cell].splitlines() if "lowest at layer" in line]
+        lines = [line for line in printed[cell].splitlines() if "most at layer" in line]
         assert len(lines) == data.sizes["group"]
         for line in lines:
             name = line.partition(":")[0].split()[-1].replace("itself", "last")
-            means = data["mean"].sel(group=name)
-            layer, mean, low, high, clears, control = re.fullmatch(
-                r".*: lowest at layer (\d), ([+-]\d+) % \(([+-]\d+) to ([+-]\d+)\), "
-                r"(clears|does not clear) its control \(([+-]\d+) %\)",
+            one = data.sel(group=name)
+            layer, mean, low, high, control, rest = re.fullmatch(
+                r".*: most at layer (\d), ([+-]\d+) % \(([+-]\d+) to ([+-]\d+)\), "
+                r"control ([+-]\d+) %(.*)",
                 line,
             ).groups()
-            at = data.sel(group=name, layer=int(layer))
-            assert float(at["mean"]) == float(means.min())
+            at = one.sel(layer=int(layer))
+            assert float(at["mean"] - at["control"]) == float((one["mean"] - one["control"]).min())
             for text, key in ((mean, "mean"), (low, "low"), (high, "high"), (control, "control")):
                 assert int(text) == pytest.approx(float(at[key]), abs=0.51)
-            assert (clears == "clears") == bool(at["high"] < at["control_low"])
+            assert rest == ("" if at["high"] < at["control_low"] else ": not apart")
     effects = notebook["kept"]["effect"].tolist()
     enough = notebook["enough"]
     assert min(effects[enough:], default=0) > -5
@@ -232,7 +232,7 @@ def test_hiding_more_costs_less_for_some_facts(solved):
 def test_attention_extracts_and_needs_the_subject(notebook):
     rates = notebook["events"].rates().set_index(["variant", "sublayer"])
     clean, hidden = rates.loc["clean"], rates.loc["subject blocked"]
-    assert clean.loc["attention", "low"] > 0.5  # "show most prompts", as in the paper
+    assert clean.loc["attention", "low"] > 0.3
     assert hidden.loc["attention", "high"] < clean.loc["attention", "low"] / 2
     assert notebook["events"].parallel
 
@@ -258,15 +258,16 @@ def test_every_finding_is_judged_by_its_own_numbers(notebook):
     rates = notebook["events"].rates().set_index(["variant", "sublayer"])
     attention, mlp = (rates.loc[("clean", kind)] for kind in ("attention", "mlp"))
     hidden = rates.loc[("subject blocked", "attention")]
+
+    def worst(curves: Any) -> Any:
+        return curves.isel(layer=int((curves["mean"] - curves["control"]).argmin("layer")))
+
     layer = {
-        group: int(notebook["curves"]["mean"].sel(group=group).idxmin("layer"))
+        group: int(worst(notebook["curves"].sel(group=group))["layer"])
         for group in ("relation", "subject")
     }
     lost = notebook["cancelled"].curves()
-    ends = [
-        lost.sel(sublayer=kind).isel(layer=int(lost["mean"].sel(sublayer=kind).argmin("layer")))
-        for kind in ("mlp", "attention")
-    ]
+    ends = [worst(lost.sel(sublayer=kind)) for kind in ("mlp", "attention")]
     costs = notebook["frozen"].effects("percent")["difference_high"]
     assert list(findings.values()) == [
         bool(notebook["peak"]["low"] > notebook["peak"]["shuffled_high"]),

@@ -118,7 +118,8 @@ def test_an_id_outside_the_vocabulary_is_refused():
 
 
 def test_on_mini_the_answer_comes_up_at_end(mini):
-    facts = factviz.FactSet.builtin().select(relation="landmark_country")[:20]
+    # From the whole table: neighbours share a country, which " of" may name before any layer.
+    facts = factviz.FactSet.builtin().select(relation="landmark_country")[::13]
     ranks = factviz.lens(factviz.trace(mini, facts)).rank_at("end").values
     median = np.median(ranks, axis=0)
     assert median[0] > 50 and median[-1] == 1
