@@ -53,6 +53,7 @@ macro-averages over relations. The subjects measured here had no part in choosin
 """
 
 _LIMITS = """
+
 ## Limits
 - The facts were written from general knowledge, simplified to one answer each ("the language of
   Switzerland"); languages and sports are those a short list would name.
