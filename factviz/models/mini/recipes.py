@@ -125,7 +125,5 @@ RECIPES = {
         start="mini",
         further=((2400, 1e-3),),
     ),
-    "mini-gpt2": Recipe(
-        sequential, _WITH_SHOTS, steps=9000, size=32, further=((4000, 1e-3), (1600, 1e-3))
-    ),
+    "mini-gpt2": Recipe(sequential, _WITH_SHOTS, steps=9000, size=32, further=((4000, 1e-3),)),
 }
