@@ -336,14 +336,14 @@ def test_on_mini_the_last_subject_token_carries_the_answer_in_early_layers(
 def test_on_mini_the_heads_that_write_the_answer_count_more_than_random_ones(
     mini: fv.FactModel,
 ) -> None:
-    facts = _facts(mini)
+    facts = _facts(mini, step=6)
     heads = fv.attribute_logits(fv.trace(mini, facts)).by_role().heads.sel(role="answer")
     totals = heads.mean("fact").sum("source").values
     best = [divmod(int(i), totals.shape[1]) for i in np.argsort(-totals, axis=None)[:6]]
     ablated = fv.ablate(mini, facts, best, controls=5).effects("logit").iloc[0]
-    assert ablated["effect"] < -1 and ablated["difference_high"] < 0
+    assert ablated["effect"] < -0.5 and ablated["difference_high"] < -0.2
     patched = fv.patch_heads(mini, facts, "other_subject", best, controls=5).effects("logit")
-    assert patched["effect"][0] < -1 and patched["difference_high"][0] < 0
+    assert patched["effect"][0] < -0.5 and patched["difference_high"][0] < -0.2
 
 
 def test_an_interrupt_keeps_what_is_done(gpt2: Case, monkeypatch: pytest.MonkeyPatch) -> None:
