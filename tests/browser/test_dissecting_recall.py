@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from playwright.sync_api import Page, expect
 
+from factviz.models.mini.bpe import train_tokenizer
 from tests.browser.notebooks import open_notebook, run_all, run_one
 from tests.conftest import ROOT
 
@@ -17,6 +20,13 @@ _WRITE = """
   source.setSource(source.getSource().replace(old, fresh));
 }
 """
+
+
+def _solution(number: int) -> str:
+    """The code of an exercise's solution, without the check."""
+    cells = json.loads((ROOT / "notebooks" / NAME).read_text(encoding="utf-8"))["cells"]
+    text = "".join(next(cell for cell in cells if cell["id"] == f"solution-{number}")["source"])
+    return text.split("```python\n")[1].split("check(")[0]
 
 
 def _index(page: Page, cell: str) -> int:
@@ -50,11 +60,15 @@ def test_words_and_a_layer_of_ones_own_are_knocked_out(lab, open_page, keep_scre
         expect(row).to_have_attribute("aria-selected", "true")
         keep_screenshot(page, "dissecting-picker")
         done = run_one(page, _write(page, "span-run", "The Colosseum", "Colosseum"))
-        assert "hidden: [' Coloss', 'eum']\nin layer 2\n" in _text(done)
+        tokenizer = train_tokenizer()
+        pieces = [tokenizer.decode([token]) for token in tokenizer.encode(" Colosseum").ids]
+        assert f"hidden: {pieces}\nin layer 2\n" in _text(done)
 
-        wrong = run_one(page, _write(page, "exercise-5", "...", '"a"'))
+        wrong = run_one(page, _write(page, "exercise-5", "= ...", '= {"a", "b", "c"}'))
         assert "Exercise 5: not yet." in _text(wrong)
-        right = run_one(page, _write(page, "exercise-5", '"a"', '"b"'))
+        right = run_one(
+            page, _write(page, "exercise-5", 'answer_5 = {"a", "b", "c"}', _solution(5))
+        )
         assert _text(right) == "Exercise 5: right!\n"
         assert visit.complaints == []
 
@@ -76,7 +90,7 @@ def test_contents_and_solutions_open(lab, open_page, executed, keep_screenshot):
         expect(heading).to_be_in_viewport()
         keep_screenshot(page, "dissecting-exercises")
         solution = page.locator("details").first
-        code = solution.get_by_text("lowest = wide.curves()")
+        code = solution.get_by_text("strongest(wide, group)")
         expect(code).to_be_hidden()
         solution.get_by_text("Solution", exact=True).click()
         expect(code).to_be_visible()

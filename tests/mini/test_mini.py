@@ -61,7 +61,7 @@ class TestCard:
     ) -> None:
         stated = measured["recall"]["held-out pairs"]
         again = measure_recall(model, pairs_of("held-out pairs", "judging")[:600])
-        assert again["top1"][0] >= 0.98
+        assert again["top1"][0] == pytest.approx(stated["top1"][0], abs=0.02)
         assert again["probability"][0] == pytest.approx(stated["probability"][0], abs=0.04)
 
     def test_fewer_facts_show_the_directions_that_it_states(
@@ -72,7 +72,7 @@ class TestCard:
         for kind in ("attention", "halves"):
             for curve, other in zip(measured["directions"][kind], again[kind], strict=True):
                 at = worst(curve)
-                if curve["mean"][at] < -20:
+                if curve["mean"][at] < curve["control"][at] - 20:
                     assert other["mean"][at] < other["control"][at]
 
     def test_a_card_leaves_out_what_was_not_measured(self) -> None:

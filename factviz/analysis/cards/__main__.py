@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from factviz.analysis.cards.criteria import held
@@ -61,15 +62,15 @@ def _ship(name: str, run: Path) -> None:
 def described(name: str) -> dict[str, Any]:
     """What a card says of a model without asking it anything."""
     folder, rows = WEIGHTS / name, builtin.rows()
-    model = load_model(name)
+    model, stored = load_model(name), folder / "model.safetensors"
     return {
         "training": json.loads((folder / MANIFEST).read_text(encoding="utf-8")),
         "architecture": (
             f"{model.architecture.removesuffix('ForCausalLM').removesuffix('LMHeadModel')}: "
             f"{model.n_layers} layers, {model.n_heads} heads, d_model {model.d_model}"
         ),
-        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
-        "megabytes": round((folder / "model.safetensors").stat().st_size / 1e6, 2),
+        "parameters": sum(tensor.numel() for tensor in load_file(stored).values()),
+        "megabytes": round(stored.stat().st_size / 1e6, 2),
         "vocabulary": model.d_vocab,
         "facts": len(rows),
         "subjects": len({row.subject for row in rows}),
@@ -93,12 +94,16 @@ def main(
     run: Annotated[
         list[Path] | None, typer.Option(help="a training run to choose from; may be repeated")
     ] = None,
+    measuring: Annotated[
+        bool, typer.Option(help="off: write the card anew from the figures that are there")
+    ] = True,
 ) -> None:
     """Measure an embedded model and write its card; with --run, choose and pack it first."""
     path = WEIGHTS / name / MEASURED
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     seeds = choose(name, run) if run else before.get("seeds", [])
-    measured = {**described(name), **measure(load_model(name), name), "seeds": seeds}
+    figures = measure(load_model(name), name) if measuring or run else before
+    measured = {**figures, **described(name), "seeds": seeds}
     write(name, measured)
     typer.echo(f"{name}: {held(measured['criteria'])} of {len(measured['criteria'])} criteria hold")
     for row in measured["criteria"]:
