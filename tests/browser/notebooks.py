@@ -41,6 +41,18 @@ async (index) => {
 }
 """
 
+_SETTLED = """
+async () => {
+  const { node } = window.jupyterapp.shell.currentWidget.content;
+  const inside = node.querySelector(".jp-WindowedPanel-inner") ?? node;
+  for (let quiet = 0, height = -1; quiet < 5; ) {
+    quiet = inside.scrollHeight === height ? quiet + 1 : 0;
+    height = inside.scrollHeight;
+    await new Promise((done) => setTimeout(done, 200));
+  }
+}
+"""
+
 
 def open_notebook(page: Page, lab: Lab, name: str, theme: str = "Light") -> None:
     """Show one notebook of the lab's folder and wait for its kernel.
@@ -50,8 +62,16 @@ def open_notebook(page: Page, lab: Lab, name: str, theme: str = "Light") -> None
     page.goto(lab.address)
     page.wait_for_function("() => window.jupyterapp", timeout=90_000)
     assert page.evaluate(_READY, {"path": name, "theme": theme}) == name
+    # On a busy machine the shell notices late that it has a new widget in front.
+    shown = "(path) => jupyterapp.shell.currentWidget?.context?.path === path"
+    page.wait_for_function(shown, arg=name, timeout=90_000)
     light = "(light) => document.body.dataset.jpThemeLight === String(light)"
-    page.wait_for_function(light, arg=theme == "Light")
+    page.wait_for_function(light, arg=theme == "Light", timeout=90_000)
+
+
+def settle(page: Page) -> None:
+    """Wait until the notebook no longer grows: a jump to a heading ends where it was by then."""
+    page.evaluate(_SETTLED)
 
 
 def code_cells(page: Page) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import json
 from playwright.sync_api import Page, expect
 
 from factviz.models.mini.bpe import train_tokenizer
-from tests.browser.notebooks import open_notebook, run_all, run_one
+from tests.browser.notebooks import open_notebook, run_all, run_one, settle
 from tests.conftest import ROOT
 
 NAME = "02_dissecting_recall.ipynb"
@@ -85,6 +85,7 @@ def test_contents_and_solutions_open(lab, open_page, executed, keep_screenshot):
         wide = "nodes => nodes.map(node => node.scrollWidth - node.clientWidth)"
         outputs = page.locator(".jp-OutputArea-output:has(.factviz)")
         assert max(outputs.evaluate_all(wide)) <= 1
+        settle(page)
         page.get_by_role("link", name="exercises").click()
         heading = page.get_by_role("heading", name="Exercises")
         expect(heading).to_be_in_viewport()
