@@ -6,11 +6,13 @@ the page is asked for the application itself, and every promise it has is awaite
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from playwright.sync_api import Page
 
 from tests.browser.jupyter import Lab
+from tests.conftest import ROOT
 
 _READY = """
 async ({ path, theme }) => {
@@ -41,6 +43,14 @@ async (index) => {
 }
 """
 
+_IDS = "() => jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.id)"
+_WRITE = """
+([index, old, fresh]) => {
+  const source = jupyterapp.shell.currentWidget.content.widgets[index].model.sharedModel;
+  if (!source.getSource().includes(old)) throw new Error(`no ${old} in the cell`);
+  source.setSource(source.getSource().replace(old, fresh));
+}
+"""
 _SETTLED = """
 async () => {
   const { node } = window.jupyterapp.shell.currentWidget.content;
@@ -95,6 +105,30 @@ def run_one(page: Page, index: int) -> dict[str, Any]:
     cells = code_cells(page)
     check_outputs(cells)
     return max(cells, key=lambda cell: cell["count"] or 0)
+
+
+def index_of(page: Page, cell: str) -> int:
+    """Where the cell with this id stands."""
+    return page.evaluate(_IDS).index(cell)
+
+
+def write(page: Page, cell: str, old: str, fresh: str) -> int:
+    """Change a cell's text, as a reader would; where the cell stands."""
+    index = index_of(page, cell)
+    page.evaluate(_WRITE, [index, old, fresh])
+    return index
+
+
+def printed(cell: dict[str, Any]) -> str:
+    """What a cell printed."""
+    return "".join(output.get("text", "") for output in cell["outputs"])
+
+
+def solution(name: str, number: int) -> str:
+    """The code of an exercise's solution in one of our notebooks, without the check."""
+    cells = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
+    text = "".join(next(cell for cell in cells if cell["id"] == f"solution-{number}")["source"])
+    return text.split("```python\n")[1].split("check(")[0]
 
 
 def check_outputs(cells: list[dict[str, Any]]) -> None:
