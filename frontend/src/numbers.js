@@ -12,16 +12,17 @@ export const clamp = (value, low, high) => max(low, min(value, high));
  * A formatter with a true minus and enough digits for values of this size. What rounds to zero has
  * no sign, because the shown digits have none.
  * @param {number} limit the largest |value| shown
+ * @param {boolean} [plus] whether positive values get their sign
  * @returns {(value: number) => string}
  */
-export function formatter(limit) {
-  const size = limit > 0 ? floor(Math.log10(limit)) : 0;
+export function formatter(limit, plus = true) {
+  const size = limit && floor(Math.log10(limit));
   const digits = clamp(2 - size, size < 2 ? 2 : 0, 7);
   return (value) => {
     if (missing(value)) return "no value";
     const far = abs(size) > 5;
     const text = far ? abs(value).toExponential(2) : abs(value).toFixed(digits);
-    const sign = /[1-9I]/.test(text) ? (value < 0 ? MINUS : "+") : "";
+    const sign = /[1-9I]/.test(text) ? (value < 0 ? MINUS : plus ? "+" : "") : "";
     return sign + text.replace("-", MINUS);
   };
 }
@@ -121,6 +122,6 @@ export const css = (rgb, opacity = 1) => `rgba(${rgb.map(Number).join()},${opaci
  * @param {import("./spec").Colours} colours
  */
 export function cellColour(value, limit, { positive, negative, max_opacity }) {
-  const share = limit > 0 ? min(1, abs(value) / limit) : 0;
+  const share = limit && min(1, abs(value) / limit);
   return css(value < 0 ? negative : positive, max_opacity * (share || 0));
 }

@@ -1,6 +1,6 @@
 /** A slider for a threshold above 1, on a log scale. */
 import { h, on } from "./dom.js";
-import { brief, round } from "./numbers.js";
+import { brief, max, min, round } from "./numbers.js";
 
 /** In steps of the slider: a hundred to the decade, so that one is 2 %. @param {number} value */
 const place = (value) => round(100 * Math.log10(value));
@@ -11,7 +11,7 @@ const place = (value) => round(100 * Math.log10(value));
  */
 export function slider({ threshold, marks }, onMove) {
   const at = place(threshold);
-  const [low, high] = [Math.min(1, at), Math.max(150, at)];
+  const [low, high] = [min(1, at), max(150, at)];
   const label = "threshold";
   const input = /** @type {HTMLInputElement} */ (
     h("input", { type: "range", min: low, max: high, label })

@@ -89,6 +89,7 @@ describe("written numbers", () => {
 
   test("small scales get more digits, tiny ones a power", () => {
     expect(formatter(0.08)(0.08)).toBe("+0.0800");
+    expect([0.5, 0, -0.5].map(formatter(1, false))).toEqual(["0.50", "0.00", "\u22120.50"]);
     expect(formatter(3e-8)(-2.5e-8)).toBe("\u22122.50e\u22128");
     expect(formatter(4321)(-4321)).toBe("\u22124321");
     expect(formatter(0)(0)).toBe("0.00");

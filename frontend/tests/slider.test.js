@@ -52,9 +52,7 @@ function seen(root) {
 function wanted({ classes, labels, values }) {
   // A share has as many digits as the largest one needs.
   const digits = Math.max(...values) >= 10 ? 2 : 3;
-  const bars = labels.map(
-    (label, k) => `${label}: ${values[k] ? "+" : ""}${values[k].toFixed(digits)} %`,
-  );
+  const bars = labels.map((label, k) => `${label}: ${values[k].toFixed(digits)} %`);
   return { classes: [...classes].sort(), bars };
 }
 

@@ -39,7 +39,8 @@ export function barList(bars, title, unit, colours, choosable) {
     .filter(finite);
   const start = min(0, ...all);
   const width = max(0, ...all) - start || 1;
-  const write = formatter(largest(all));
+  // Shares, probabilities and ranks are never negative: a plus would only puzzle.
+  const write = formatter(largest(all), start < 0 || unit === "logits");
   const at = (/** @type {number} */ value) => ((value - start) / width) * 100;
   /** @param {string} what @param {number} a @param {number} b @param {string} [more] */
   const box = (what, a, b, more = "") =>

@@ -8,9 +8,9 @@ import { plain } from "../text.js";
  * @type {Record<string, string>}
  */
 const SHAPES = {
-  S: "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6Z",
+  S: "M0-6A6 6 0 1 1 0 6 6 6 0 1 1 0-6Z",
   R: "M-5.6-5.6H5.6V5.6H-5.6Z",
-  M: "M0-7.8L7.8 0L0 7.8L-7.8 0Z",
+  M: "M0-7.8 7.8 0 0 7.8-7.8 0Z",
 };
 
 /**
@@ -36,7 +36,7 @@ export function classMark(letter, { positive, negative }) {
   const style = hue && `color:${css(hue)}`;
   const shape = SHAPES[letter || "S"];
   return [
-    svg(shape ? "path.shape" : "path.shape.other", { d: shape ?? "M0-8L8 6H-8Z", style }),
+    svg(shape ? "path.shape" : "path.shape.other", { d: shape ?? "M0-8 8 6H-8Z", style }),
     svg("text.letter", { y: shape ? 0 : 1.5 }, letter),
   ];
 }

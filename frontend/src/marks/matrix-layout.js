@@ -37,7 +37,7 @@ export function groupOf({ labels, groups }) {
  * @returns {Geometry}
  */
 export function geometry(width, em, rowLabels, columnLabels, withTotals) {
-  const label = clamp((roughWidth(rowLabels) + 1.4) * em, 4.6 * em, min(12 * em, width / 3));
+  const label = clamp((roughWidth(rowLabels) + 1.4) * em, 4.6 * em, min(16 * em, width / 3));
   const sum = withTotals ? 4.8 * em : 0;
   const room = floor((width - label - sum - 1) / columnLabels.length);
   const cell = room < 1.8 * em ? 2.2 * em : min(room, 6.2 * em);
