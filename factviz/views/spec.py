@@ -197,6 +197,12 @@ class FigureBuilder:
         return Figure(spec, self.arrays.index, bytes(self.arrays.buffer))
 
 
+def has_plus(figure: Figure, panel: Panel) -> bool:
+    """Whether bars show the sign of positive values: shares and ranks are never negative."""
+    sides = (panel[side] for side in ("values", "low", "high") if panel[side])
+    return panel["unit"] == "logits" or any((figure.values(side) < 0).any() for side in sides)
+
+
 def json_for_html(value: Any) -> str:
     """JSON that can stand in a script element: ASCII, with no character that HTML would read."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)

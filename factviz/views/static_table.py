@@ -13,7 +13,7 @@ import numpy as np
 from factviz.results.shown import digits_for, number, shown, token_text
 from factviz.views import colours, markup
 from factviz.views.matrix_layout import Layout, layout, runs
-from factviz.views.spec import Figure, Panel
+from factviz.views.spec import Figure, Panel, has_plus
 
 MOST_ROWS = 30
 MOST_COLUMNS = 40
@@ -140,7 +140,7 @@ def bars_table(figure: Figure, panel: Panel) -> str:
     """A bars panel as a table whose cells are the bars; intervals stand as numbers."""
     values = figure.values(panel["values"])
     limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    digits = digits_for(limit)
+    digits, plus = digits_for(limit), has_plus(figure, panel)
     classes: list[str] = panel["classes"] or [""] * len(values)
     low, high = (figure.values(panel[k]) if panel[k] else None for k in ("low", "high"))
     rows = []
@@ -155,6 +155,6 @@ def bars_table(figure: Figure, panel: Panel) -> str:
         rows.append(
             f'<tr{_SUM if last else ""}><th scope="row"{_LEFT}>{name}</th>'
             f'<td style="width:240px;{_bar(value, limit)}"></td>'
-            f'<td style="white-space:nowrap">{number(value, digits, sign=True)}{span}</td></tr>'
+            f'<td style="white-space:nowrap">{number(value, digits, sign=plus)}{span}</td></tr>'
         )
     return f"{_TABLE}{_caption(panel)}<tbody>{''.join(rows)}</tbody></table>"

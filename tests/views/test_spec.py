@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from factviz.views.spec import FigureBuilder, figure_json, json_for_html
+from factviz.views.spec import FigureBuilder, figure_json, has_plus, json_for_html
+from factviz.views.static_table import bars_table
 from tests.hostile import HOSTILE
 from tests.views.marks import four_marks
 
@@ -48,3 +49,21 @@ def test_json_for_html_is_inert_and_exact(text):
     assert written.isascii()
     assert not set("<>&\u2028\u2029") & set(written)
     assert json.loads(written) == {text: [text]}
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "low", "plus"),
+    [
+        ("logits", [1.0, 2.0], None, True),
+        ("probability", [0.1, 0.9], [0.0, 0.8], False),
+        ("probability", [0.1, 0.9], [-0.1, 0.8], True),
+        ("percent", [1.0, -1.0], None, True),
+    ],
+)
+def test_positive_bars_have_a_plus_where_there_may_be_negative_ones(unit, values, low, plus):
+    build = FigureBuilder("t")
+    high = None if low is None else [1.0, 1.0]
+    panel = build.bars(["a", "b"], values, title="t", unit=unit, low=low, high=high)
+    figure = build.figure([[panel]])
+    assert has_plus(figure, panel) is plus
+    assert (f">{'+' if plus else ''}{values[0]:.2f}" in bars_table(figure, panel)) is True

@@ -9,7 +9,7 @@ import numpy as np
 from factviz.results.shown import digits_for, number
 from factviz.views import colours
 from factviz.views.painters.text import PLAIN, Writer
-from factviz.views.spec import Figure, Panel
+from factviz.views.spec import Figure, Panel, has_plus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +37,12 @@ def _intervals(ax: Axes, figure: Figure, panel: Panel, count: int) -> None:
         ax.plot([start, stop], [row, row], color="0.25", linewidth=1.0, zorder=3)
 
 
-def _numbers(ax: Axes, values: np.ndarray, edges: np.ndarray) -> None:
+def _numbers(ax: Axes, values: np.ndarray, edges: np.ndarray, plus: bool) -> None:
     """Each value beyond the end of its bar (or of its interval)."""
     digits = digits_for(float(np.nanmax(np.abs(values), initial=0.0)))
     for row, (value, edge) in enumerate(zip(map(float, values), map(float, edges), strict=True)):
         ax.annotate(
-            number(value, digits, sign=True),
+            number(value, digits, sign=plus),
             (edge, row),
             xytext=(-3 if value < 0 else 3, 0),
             textcoords="offset points",
@@ -87,7 +87,7 @@ def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
     if panel["low"] and panel["high"]:
         ends += [figure.values(panel[side])[:count].astype(np.float64) for side in ("low", "high")]
     edges = np.where(values < 0, np.nanmin([*ends, values], 0), np.nanmax([*ends, values], 0))
-    _numbers(ax, values, edges)
+    _numbers(ax, values, edges, has_plus(figure, panel))
     _labels(ax, panel, count, write)
     if panel["total"] and count == len(panel["labels"]):
         ax.axhline(count - 1.5, color="0.3", linewidth=0.6)
