@@ -28,7 +28,7 @@ from factviz.models.rows import Rows
 _LOGIT_ROWS = 128
 
 
-class _Joined:
+class Joined:
     """Stands where a block expects a cache: the clean run's keys, then the rows' own."""
 
     def __init__(self, clean: CleanRun) -> None:
@@ -54,7 +54,7 @@ class ChangedRuns:
         self.kept = [kept.repeat(len(plans), 1, 1, 1) for kept in clean.kept]
         self.changed: set[tuple[int, int]] = set()
         self.seen: set[tuple[int, str]] = set()
-        self.cache = _Joined(clean) if share else None
+        self.cache = Joined(clean) if share else None
         self._mask: Tensor | None = None
         self._empty: list[int] = []
 
