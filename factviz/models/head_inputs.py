@@ -89,7 +89,8 @@ class _OneBlock(ChangedRuns):
 def read_anew(
     model: FactModel,
     ids: Sequence[int],
-    letters: dict[Letter, tuple[int, ...]],
+    letter: Letter,
+    heads: Sequence[int],
     layer: int,
     position: int,
     inputs: Float[Tensor, "variant d_model"],
@@ -101,8 +102,8 @@ def read_anew(
     model
     ids
         The prompt's tokens, with BOS.
-    letters
-        {"q": heads}, {"k": heads} or {"v": heads}. Heads of k and v must be whole groups.
+    letter, heads
+        Which input of which heads; for k and v these must be whole groups.
     layer, position
     inputs : [variant, d_model]
         The block's input at the position, as this one reading sees it.
@@ -125,7 +126,7 @@ def read_anew(
         )
     keep = Kept("heads", list(range(position, len(ids))), [layer])
     clean = CleanRun(model, ids, [keep], proof.attention)
-    (letter, heads), size = next(iter(letters.items())), len(ids) - position
+    size = len(ids) - position
     made: list[Tensor] = []
     for part in inputs.split(max(1, _ROWS // size)):
         block = _OneBlock(clean, layer, position, len(part))
