@@ -156,9 +156,8 @@ class Paths:
         if self.receiver.kind == "mlp":
             return [[ReplaceSublayer("mlp", layer, [position], value=new)] for new in states]
         heads = self.receiver.heads
-        read, clean = read_anew(
-            self.model, ids, self.receiver.letter, heads, layer, position, states
-        )
+        one = self.receiver.head_input
+        read, clean = read_anew(self.model, ids, one, position, states)
         check_reproduced(self.model, read[0], clean, f"attention {layer}")
         reach = [position] if self.receiver.kind == "q" else list(range(position, len(ids)))
         own = read[:, : len(reach)].unflatten(-1, (self.model.n_heads, -1))

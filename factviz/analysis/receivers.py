@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from factviz.facts.errors import FactvizError
 from factviz.models.factmodel import FactModel
-from factviz.models.head_inputs import Letter, group_of
+from factviz.models.head_inputs import HeadInput, Letter, group_of
 
 Named = str | tuple[str, int] | tuple[str, int, int]
 Kind = Literal["resid_final", "mlp", "q", "k", "v"]
@@ -36,9 +36,9 @@ class Receiver:
     note: str = ""
 
     @property
-    def letter(self) -> Letter:
-        """Which input of a head."""
-        return cast("Letter", self.kind)
+    def head_input(self) -> HeadInput:
+        """As the models' room names it, where it is an input of heads."""
+        return HeadInput(cast("Letter", self.kind), self.layer, self.heads)
 
 
 def read_receiver(model: FactModel, asked: Named | Iterable[Named]) -> Receiver:
@@ -53,7 +53,7 @@ def read_receiver(model: FactModel, asked: Named | Iterable[Named]) -> Receiver:
     one = isinstance(asked, str) or (
         isinstance(asked, tuple) and bool(asked) and asked[0] in ("q", "k", "v", "mlp")
     )
-    listed: list[Any] = [asked] if one or not isinstance(asked, Iterable) else list(asked)
+    listed: list[Any] = [asked] if one or not hasattr(asked, "__iter__") else list(asked)
     found = [_one(model, item) for item in listed]
     if not found:
         raise FactvizError(f"no receiver is named: {_FORMS}")

@@ -48,7 +48,7 @@ def spots(prompts: Prompts, place: Place) -> Spots:
     FactvizError
         If the name is unknown, or a prompt has no such position.
     """
-    if isinstance(place, bool) or not isinstance(place, (str, int)):
+    if isinstance(place, bool) or not isinstance(place, (str, int)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise FactvizError(f"at={place!r} names no position: 'topic', {', '.join(NAMES)}, or one "
                            "position as a number")  # fmt: skip
     if place == "topic":

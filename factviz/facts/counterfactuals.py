@@ -226,10 +226,7 @@ def _other_answer(fact: Fact, pool: Pool, draw: random.Random) -> Fact:
 def _shots_changed(fact: Fact, pool: Pool, draw: random.Random) -> Fact:
     own = _shots("shots changed", fact)
     taken = {fact.subject, *(subject for subject, _ in own)}
-    others = sorted(
-        {(o.subject, o.answer) for o in pool if o.relation == fact.relation}
-        - {pair for pair in own}
-    )
+    others = sorted({(o.subject, o.answer) for o in pool if o.relation == fact.relation} - set(own))
     others = [pair for pair in others if pair[0] not in taken]
     if len(others) < len(own):
         raise _refused(

@@ -8,6 +8,7 @@ whatever a family does to them (rotation, norms, soft-caps, biases) is done by i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,15 @@ from factviz.models.shared_prefix import ChangedRuns, Joined
 
 Letter = Literal["q", "k", "v"]
 _ROWS = 512  # rows see each other's keys only to be masked
+
+
+@dataclass(frozen=True)
+class HeadInput:
+    """Queries, keys or values of a layer, and all heads that read them."""
+
+    letter: Letter
+    layer: int
+    heads: tuple[int, ...]
 
 
 def kv_heads(model: FactModel, layer: int) -> int:
@@ -89,9 +99,7 @@ class _OneBlock(ChangedRuns):
 def read_anew(
     model: FactModel,
     ids: Sequence[int],
-    letter: Letter,
-    heads: Sequence[int],
-    layer: int,
+    one: HeadInput,
     position: int,
     inputs: Float[Tensor, "variant d_model"],
 ) -> tuple[Float[Tensor, "variant position value"], Float[Tensor, "position value"]]:
@@ -102,9 +110,10 @@ def read_anew(
     model
     ids
         The prompt's tokens, with BOS.
-    letter, heads
-        Which input of which heads; for k and v these must be whole groups.
-    layer, position
+    one
+        What is read anew; heads of keys and values must be whole groups.
+    position
+        Where.
     inputs : [variant, d_model]
         The block's input at the position, as this one reading sees it.
 
@@ -124,37 +133,35 @@ def read_anew(
             f"inputs of heads can't be patched on {model.name}: {proof.reason}; receivers "
             "'resid_final' and 'mlp …' work"
         )
+    layer, size = one.layer, len(ids) - position
     keep = Kept("heads", list(range(position, len(ids))), [layer])
     clean = CleanRun(model, ids, [keep], proof.attention)
-    size = len(ids) - position
     made: list[Tensor] = []
     for part in inputs.split(max(1, _ROWS // size)):
         block = _OneBlock(clean, layer, position, len(part))
         cache = _Exchanged(clean, block.rows.position)
-        if letter == "q":
+        if one.letter == "q":
             made.append(block.run(cache, part))
             continue
         seen = _Kept(clean)
         block.run(seen, part)
-        which = 0 if letter == "k" else 1
-        cache.put[which] = (block.at, _new(cache, seen, which, block.at, layer, model, heads))
+        which = 0 if one.letter == "k" else 1
+        new = _mixed(clean, one, which, position, seen.own[which][:, :, block.at])
+        cache.put[which] = (block.at, new)
         made.append(block.run(cache))
     return torch.cat(made), clean.kept[0][0]
 
 
-def _new(
-    cache: _Exchanged,
-    seen: _Kept,
+def _mixed(
+    clean: CleanRun,
+    one: HeadInput,
     which: int,
-    at: Tensor,
-    layer: int,
-    model: FactModel,
-    heads: Sequence[int],
+    position: int,
+    new: Float[Tensor, "1 kv_head variant d_head"],
 ) -> Float[Tensor, "1 kv_head variant d_head"]:
-    """The keys (or values) of the other states for some heads, the clean run's for the others."""
-    clean = cache.clean.prefix(layer)[which].index_select(-2, cache.position[at])
-    count = clean.shape[1]  # some families repeat grouped keys for every head
-    rows = sorted({head * count // model.n_heads for head in heads})
-    made = clean.clone()
-    made[:, rows] = seen.own[which][:, rows][:, :, at].to(made)
+    """New keys (or values) at a position for some heads, the clean run's for the others."""
+    made = clean.prefix(one.layer)[which][:, :, [position]].expand_as(new).clone()
+    # Some families repeat grouped keys for every head before they keep them.
+    rows = sorted({head * new.shape[1] // clean.model.n_heads for head in one.heads})
+    made[:, rows] = new[:, rows]
     return made

@@ -36,11 +36,13 @@ class Joined:
         self.values: Tensor | None = None
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> Any:
+        """The keys and values that the rows of a layer may see."""
         before = self.clean.prefix(layer)
         self.values = torch.cat([before[1], values], -2)
         return torch.cat([before[0], keys], -2), self.values
 
     def get_seq_length(self, *_: Any) -> int:
+        """The prompt's length."""
         return self.clean.length
 
 

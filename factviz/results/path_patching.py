@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
+from factviz.facts.errors import FactvizError
 from factviz.results.factwise import FACT_COORDS, Dims, FactResult
 from factviz.results.resampling import ratio_bands, subject_bands
 from factviz.results.shown import number
@@ -111,9 +112,32 @@ class PathPatching(FactResult):
         order = np.argsort(-np.abs(frame["delta"].to_numpy()), kind="stable")
         return frame.iloc[order[:top]].reset_index(drop=True)
 
-    def _three(
-        self, n_boot: int, seed: int
-    ) -> dict[str, tuple[Float[np.ndarray, " sender"], ...]]:
+    def view(
+        self, *, measure: str = "change", top: int = 12, fact: int | None = None
+    ) -> PathPatching:
+        """The same result, drawn differently.
+
+        Parameters
+        ----------
+        measure : {"change", "delta"}
+            Percent of π, or logits. Where π has no percentage, logits.
+        top : int
+            How many of the strongest senders are listed.
+        fact : int, optional
+            Draw one fact alone.
+
+        Raises
+        ------
+        FactvizError
+            If the measure is none of these, top is below 1, or there is no such fact.
+        """
+        if measure not in ("change", "delta"):
+            raise FactvizError(f"measure {measure!r} is unknown: 'change' (percent) or 'delta'")
+        if top < 1:
+            raise FactvizError(f"top={top} senders can't be listed: 1 or more")
+        return super().view(fact=fact)._with_view(measure=measure, top=top)
+
+    def _three(self, n_boot: int, seed: int) -> dict[str, tuple[Float[np.ndarray, " sender"], ...]]:
         """Mean, low and high of every measure, all heads and then all MLPs."""
         base, names = self.dataset["base"].values, self._names()
         values = self._flat("heads", "mlps")
