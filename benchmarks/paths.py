@@ -1,9 +1,9 @@
 """The head map of path patching over 64 prompts, against one sender at a time written plainly.
 
 The plain way is Hugging Face's model with hooks: for each sender one run of all prompts with every
-query, key and value put back to the original's, then the original run with that final residual in
-place; both are counted, and the first alone. Ratios in one process: the jobs take turns, the fastest
-run of each counts. Run as `OMP_WAIT_POLICY=passive python benchmarks/paths.py`.
+query, key and value put back to the original's, then the original run with that final residual put
+in its place; both are counted, and the first alone. Ratios in one process: the jobs take turns, the
+fastest run of each counts. Run as `OMP_WAIT_POLICY=passive python benchmarks/paths.py`.
 """
 
 from __future__ import annotations

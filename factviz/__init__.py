@@ -53,6 +53,7 @@ _PUBLIC = {
     "compare_effects": "factviz.analysis.head_effects",
     "counterfactuals": "factviz.facts.counterfactuals",
     "explore_heads": "factviz.notebook.head_explorer",
+    "explore_paths": "factviz.notebook.path_explorer",
     "extraction_events": "factviz.analysis.extraction",
     "find_enriching_neurons": "factviz.analysis.enriching_neurons",
     "find_misfires": "factviz.analysis.misfires",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from factviz.results.path_patching import PathPatching, sender_name
 from factviz.results.shown import number
@@ -26,27 +28,52 @@ def _scale(result: PathPatching, measure: str) -> float:
     return 100 / result.base if measure == "change" else 1.0
 
 
+def unit(result: PathPatching) -> str:
+    """The unit that a result is drawn in."""
+    return _UNITS[_measure(result)]
+
+
+def _page(result: PathPatching, name: str) -> Float[np.ndarray, "layer sender"]:
+    """An effect or its control, heads and then the MLP of each layer."""
+    bands = result.bands()
+    scale = _scale(result, _measure(result)) if name == "control" else 1.0
+    return scale * np.concatenate(
+        [bands[f"heads_{name}"].values, bands[f"mlps_{name}"].values[:, None]], 1
+    )
+
+
 def effect_map(build: FigureBuilder, result: PathPatching, title: str) -> Panel:
     """All senders as a matrix [layer, head and MLP]; its second page is the control."""
-    measure, bands = _measure(result), result.bands()
-    pages = [measure] + (["control"] if "heads_control" in bands else [])
-    scales = [1.0, _scale(result, measure)]
-    parts = [(bands[f"heads_{page}"].values, bands[f"mlps_{page}"].values) for page in pages]
-    values = np.stack(
-        [
-            scale * np.concatenate([heads, mlps[:, None]], 1)
-            for (heads, mlps), scale in zip(parts, scales, strict=False)
-        ]
-    )
+    pages = {"effect": _page(result, _measure(result))}
+    if "control_heads" in result.dataset:
+        pages["control"] = _page(result, "control")
+    return _matrix(build, pages, title, "run", unit(result))
+
+
+def effect_pages(
+    build: FigureBuilder, results: Sequence[tuple[str, PathPatching]], title: str
+) -> Panel:
+    """The effects of several results, a page for each."""
+    pages = {name: _page(result, _measure(result)) for name, result in results}
+    return _matrix(build, pages, title, "what they feed", unit(results[0][1]))
+
+
+def _matrix(
+    build: FigureBuilder,
+    pages: Mapping[str, Float[np.ndarray, "layer sender"]],
+    title: str,
+    label: str,
+    measured: str,
+) -> Panel:
+    values = np.stack(list(pages.values()))
     rows = common.picked_layers(values.shape[1])
     if len(rows) < values.shape[1]:
         build.note(f"{len(rows)} of {values.shape[1]} layers are drawn; .heads holds all.")
-    options = ["effect", "control"][: len(pages)]
     return build.matrix(
         values[:, rows],
         title=title,
-        unit=_UNITS[measure],
-        pages={"label": "run", "options": options} if len(options) > 1 else None,
+        unit=measured,
+        pages={"label": label, "options": list(pages)} if len(pages) > 1 else None,
         rows={
             "title": "layer",
             "labels": [f"L{row}" for row in rows],
