@@ -123,6 +123,12 @@ class Fact:
             made._set(notes=self.notes)
         return made
 
+    def noted(self, *notes: str) -> Fact:
+        """The same fact with more sentences among its ``notes``."""
+        made = dataclasses.replace(self)
+        made._set(notes=(*self.notes, *notes))
+        return made
+
     def _decide(self, note: str) -> None:
         self._set(notes=(*self.notes, note))
         warnings.warn(note, FactvizWarning, stacklevel=_outside())

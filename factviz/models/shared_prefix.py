@@ -28,7 +28,7 @@ from factviz.models.rows import Rows
 _LOGIT_ROWS = 128
 
 
-class _Joined:
+class Joined:
     """Stands where a block expects a cache: the clean run's keys, then the rows' own."""
 
     def __init__(self, clean: CleanRun) -> None:
@@ -36,11 +36,13 @@ class _Joined:
         self.values: Tensor | None = None
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> Any:
+        """The keys and values that the rows of a layer may see."""
         before = self.clean.prefix(layer)
         self.values = torch.cat([before[1], values], -2)
         return torch.cat([before[0], keys], -2), self.values
 
     def get_seq_length(self, *_: Any) -> int:
+        """The prompt's length."""
         return self.clean.length
 
 
@@ -54,7 +56,7 @@ class ChangedRuns:
         self.kept = [kept.repeat(len(plans), 1, 1, 1) for kept in clean.kept]
         self.changed: set[tuple[int, int]] = set()
         self.seen: set[tuple[int, str]] = set()
-        self.cache = _Joined(clean) if share else None
+        self.cache = Joined(clean) if share else None
         self._mask: Tensor | None = None
         self._empty: list[int] = []
 

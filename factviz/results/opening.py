@@ -33,6 +33,7 @@ _KINDS = {
     "MLPBoosts": "factviz.results.mlp_boosts",
     "Misfires": "factviz.results.misfires",
     "RecallFlow": "factviz.results.recall_flow",
+    "PathPatching": "factviz.results.path_patching",
     "Reversal": "factviz.results.reversal",
     "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",

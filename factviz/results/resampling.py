@@ -40,14 +40,12 @@ def subject_bands(
         The interval is NaN where there are fewer than two subjects.
     """
     flat = values.reshape(len(values), -1).astype(np.float64)
-    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
     mean = _macro(flat, np.ones((1, len(flat))), relations)[0]
-    if len(names) < 2:
+    weights = _drawn(subjects, n_boot, seed)
+    if weights is None:
         empty = np.full(values.shape[1:], np.nan)
         return mean.reshape(values.shape[1:]), empty, empty
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
-    means = _macro(flat, drawn[:, owner].astype(np.float64), relations)
+    means = _macro(flat, weights, relations)
     edges = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.full((2, flat.shape[1]), np.nan)
     gaps = np.isnan(means)
@@ -57,6 +55,61 @@ def subject_bands(
         low[some], high[some] = np.nanquantile(means[:, some], edges, axis=0)
     shape = values.shape[1:]
     return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+
+
+def ratio_bands(
+    values: Float[np.ndarray, " fact *n"],
+    base: Float[np.ndarray, " fact"],
+    subjects: Sequence[str],
+    relations: Sequence[str],
+    *,
+    n_boot: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, " *n"], Float[np.ndarray, " *n"], Float[np.ndarray, " *n"]]:
+    """Percent of a base as a ratio of means, and its interval from resampled subjects.
+
+    Numerator and denominator are of the same subjects in every resample. All is NaN where the base
+    is not above 0, and the interval where a resample's is not: a percentage would mean nothing.
+
+    Parameters
+    ----------
+    values : [fact, ...]
+    base : [fact]
+    subjects, relations, n_boot, level, seed
+        As for `subject_bands`.
+
+    Returns
+    -------
+    ratio, low, high : [...]
+        Percent.
+    """
+    flat = np.concatenate([base[:, None], values.reshape(len(values), -1)], 1).astype(np.float64)
+    shape, width = values.shape[1:], flat.shape[1] - 1
+    whole = _macro(flat, np.ones((1, len(flat))), relations)
+    found = np.full((3, width), np.nan)
+    if whole[0, 0] > 0:
+        found[0] = 100 * whole[0, 1:] / whole[0, 0]
+        weights = _drawn(subjects, n_boot, seed)
+        if weights is not None:
+            means = _macro(flat, weights, relations)
+            if (means[:, 0] > 0).all():
+                ratios = 100 * means[:, 1:] / means[:, :1]
+                found[1:] = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    ratio, low, high = (row.reshape(shape) for row in found)
+    return ratio, low, high
+
+
+def _drawn(
+    subjects: Sequence[str], n_boot: int, seed: int
+) -> Float[np.ndarray, "draw fact"] | None:
+    """How often each fact is drawn when subjects are; None for fewer than two of them."""
+    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    if len(names) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
+    return drawn[:, owner].astype(np.float64)
 
 
 def macro_means(

@@ -24,6 +24,7 @@ from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
 from factviz.results.misfires import Misfires
 from factviz.results.mlp_boosts import MLPBoosts
+from factviz.results.path_patching import PathPatching
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
@@ -48,6 +49,7 @@ from factviz.views import (
     lens,
     misfires,
     mlp_boosts,
+    path_patching,
     reversal,
     shared_attributes,
     sublayer_knockout,
@@ -75,6 +77,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     LogitLens.kind: lens.build,
     MLPBoosts.kind: mlp_boosts.build,
     Misfires.kind: misfires.build,
+    PathPatching.kind: path_patching.build,
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
