@@ -46,6 +46,8 @@ class States:
         What enters each MLP's output map.
     mlp_scale : [fact, layer, position] or None
         The frozen scale of the norm behind each MLP; 1 where there is none. Comes with ``neurons``.
+    heads : [fact, layer, position, width] or None
+        What enters each attention's output map W_O: all heads' readings side by side.
     """
 
     residual: Float[Tensor, "fact state position d_model"] = field(repr=False)
@@ -55,6 +57,7 @@ class States:
     mlp: Float[Tensor, "fact layer position d_model"] | None = field(repr=False)
     neurons: Float[Tensor, "fact layer position neuron"] | None = field(repr=False)
     mlp_scale: Float[Tensor, "fact layer position"] | None = field(repr=False)
+    heads: Float[Tensor, "fact layer position width"] | None = field(repr=False)
 
 
 def plain(module: Any) -> Any:
@@ -117,6 +120,7 @@ def record_states(
     *,
     updates: bool = False,
     neurons: bool = False,
+    heads: bool = False,
 ) -> States:
     """Run prompts once and keep what stands at some positions of each.
 
@@ -131,6 +135,8 @@ def record_states(
         Keep attention and MLP updates too.
     neurons : bool
         Keep the neurons' activations too.
+    heads : bool
+        Keep the heads' readings too.
 
     Raises
     ------
@@ -145,7 +151,8 @@ def record_states(
         ids, ends = model.padded([rows[i] for i in batch])
         at, mask = _padded_positions([chosen[i] for i in batch], ends, width)
         run = _Run(model, (torch.arange(len(batch), device=ids.device)[:, None], at), ids.shape[1])
-        parts.append(run.states(ids, ends, mask, updates=updates, neurons=neurons))
+        wanted = {"updates": updates, "neurons": neurons, "heads": heads}
+        parts.append(run.states(ids, ends, mask, **wanted))
     found = _joined(parts)
     _check_finite(model, found)
     return found
@@ -192,7 +199,7 @@ class _Run:
 
         return caught
 
-    def places(self, *, updates: bool, neurons: bool) -> list[Place]:
+    def places(self, *, updates: bool, neurons: bool, heads: bool) -> list[Place]:
         """Where the hooks go."""
         geometry = self.model.geometry
         found: list[Place] = [
@@ -207,6 +214,8 @@ class _Run:
                 found += self._updates(index, layer)
             if neurons:
                 found += self._neurons(index, layer)
+            if heads:
+                found.append((layer.output, "before", self.keep("heads", index, before=True)))
         return found
 
     def _raw(self, _: nn.Module, _args: Any, output: Tensor) -> None:
@@ -251,6 +260,7 @@ class _Run:
             mlp=self._stacked("mlp") * multiplier if wanted["updates"] else None,
             neurons=self._stacked("neurons") if wanted["neurons"] else None,
             mlp_scale=self._scales() if wanted["neurons"] else None,
+            heads=self._stacked("heads") if wanted["heads"] else None,
         )
 
     def _stacked(self, name: str) -> Float[Tensor, "fact layer position d"]:
@@ -278,7 +288,7 @@ def mlp_norm(layer: Layer) -> nn.Module | None:
 
 
 def _joined(parts: Sequence[States]) -> States:
-    names = ("residual", "mask", "logits", "attention", "mlp", "neurons", "mlp_scale")
+    names = ("residual", "mask", "logits", "attention", "mlp", "neurons", "mlp_scale", "heads")
     held = {name: [getattr(part, name) for part in parts] for name in names}
     found: dict[str, Any] = {k: None if v[0] is None else torch.cat(v) for k, v in held.items()}
     return States(**found)

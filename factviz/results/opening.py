@@ -31,6 +31,7 @@ _KINDS = {
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
     "MLPBoosts": "factviz.results.mlp_boosts",
+    "MLPDecomposition": "factviz.results.mlp_decomposition",
     "Misfires": "factviz.results.misfires",
     "RecallFlow": "factviz.results.recall_flow",
     "Reversal": "factviz.results.reversal",

@@ -24,6 +24,7 @@ from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
 from factviz.results.misfires import Misfires
 from factviz.results.mlp_boosts import MLPBoosts
+from factviz.results.mlp_decomposition import MLPDecomposition
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
@@ -48,6 +49,7 @@ from factviz.views import (
     lens,
     misfires,
     mlp_boosts,
+    mlp_decomposition,
     reversal,
     shared_attributes,
     sublayer_knockout,
@@ -74,6 +76,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,
     MLPBoosts.kind: mlp_boosts.build,
+    MLPDecomposition.kind: mlp_decomposition.build,
     Misfires.kind: misfires.build,
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
