@@ -27,8 +27,8 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.models.factmodel import FactModel
 from factviz.models.geometry import refusal
+from factviz.models.interventions import BlockAttention, Keep, Variant
 from factviz.models.parallel import parallel_blocks
-from factviz.models.interventions import BlockAttention, Keep, ReplaceSublayer, Variant
 from factviz.models.runs import Runs, prepare, run
 from factviz.results.extraction import SUBLAYERS, Extraction
 

@@ -1,4 +1,4 @@
-"""Where an MLP's intercept, output and the states around it point: to X, to Y, or from X to Y?
+"""Where an MLP's intercept, output and the states around it point: to X, to Y, from X to Y.
 
 The claim is that b points along W_U[Y] − W_U[X] (arXiv 2403.19521). But b is one vector for all
 prompts, so the same is asked of answers that belong to other topics, of random directions, and of
@@ -162,4 +162,4 @@ def layer_cosines(
     for number, vector in enumerate(every.values()):
         if vector is not None:
             found[:, number], random[number] = targets.cosines(vector)
-    return found, random
+    return found.astype(np.float32), random.astype(np.float32)

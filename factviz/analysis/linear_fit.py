@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +21,7 @@ RANK = 1e-6
 PROMPTS = 3
 """A fit needs so many different prompts: two are one difference."""
 ALIKE, INDEX, SHARE = 0.9, 30.0, 0.3
-"""Pairs of that cosine are named; groups of that condition index, by their share in it (Belsley)."""
+"""Pairs of that cosine are named, and groups of that condition index by their share (Belsley)."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,12 @@ def least_squares(
     named = [f"term {i}" for i in range(terms.shape[1])] if names is None else list(names)
     check(stacked, weights)
     share = shares(len(stacked), weights)
-    mean = np.einsum("p,ptd->td", share, stacked)
+    mean: Any = np.einsum("p,ptd->td", share, stacked)
     centred = (stacked - mean) * np.sqrt(share)[:, None, None]
     centred = centred if scale is None else centred / scale
-    sizes = np.linalg.norm(centred[:, :-1], axis=(0, 2))
-    _check_varying(sizes, stacked[:, :-1], share, scale, named)
+    sizes = np.linalg.norm(centred, axis=(0, 2))
+    _check_varying(sizes, stacked, share, scale, [*named, "the output"])
+    sizes = sizes[:-1]
     design = np.concatenate([centred[:, :-1] / sizes[:, None], centred[:, -1:]], 1)
     # R alone says everything of the fit; Q would be as large as the activations.
     upper = np.linalg.qr(design.transpose(0, 2, 1).reshape(-1, len(sizes) + 1), mode="r")
@@ -101,13 +103,13 @@ def least_squares(
     singular, rows = np.linalg.svd(left)[1:]
     _check_rank(singular, rows, named)
     solution = np.linalg.solve(left, right)
-    unexplained, total = float(upper[len(sizes) :, -1] @ upper[len(sizes) :, -1]), upper[:, -1]
+    missed, total = upper[len(sizes) :, -1], upper[:, -1]
     inverse = np.linalg.inv(left)
     coefficients = solution / sizes
     return Fit(
         coefficients=coefficients,
         intercept=mean[-1] - coefficients @ mean[:-1],
-        r2=1 - unexplained / float(total @ total) if total.any() else float("nan"),
+        r2=1 - float(missed @ missed) / float(total @ total),
         condition=float(singular[0] / singular[-1]),
         inflation=(inverse**2).sum(1),
         alike=_alike(left, singular, rows, named),
@@ -156,10 +158,10 @@ def _check_varying(
 ) -> None:
     still = constant(sizes, terms, share, scale)
     if still.any():
-        some = ", ".join(names[i] for i in np.flatnonzero(still))
+        some = ", ".join(name for name, same in zip(names, still, strict=True) if same)
         raise FactvizError(
-            f"rank deficient: {some} is the same in every prompt, so that nothing tells its "
-            "coefficient from the intercept; give prompts in which it differs"
+            f"rank deficient: {some} is the same in every prompt, so that nothing tells it from the "
+            "intercept; give prompts in which it differs"
         )
 
 
@@ -199,16 +201,11 @@ def _alike(
 ) -> tuple[str, ...]:
     """Near-collinear pairs, by their cosine, and larger groups, by their condition index."""
     cosines = left.T @ left
-    first, second = np.nonzero(np.triu(np.abs(cosines) >= ALIKE, 1))
-    found = [
-        f"{names[i]} and {names[j]} (cosine {cosines[i, j]:.3f})"
-        for i, j in zip(first, second, strict=True)
-    ]
-    pairs = {frozenset((int(i), int(j))) for i, j in zip(first, second, strict=True)}
+    pairs = [(i, j) for j in range(len(names)) for i in range(j) if abs(cosines[i, j]) >= ALIKE]
+    found = [f"{names[i]} and {names[j]} (cosine {cosines[i, j]:.3f})" for i, j in pairs]
     for value, row in zip(singular, rows, strict=True):
-        members = np.flatnonzero(np.abs(row) >= SHARE)
-        group = frozenset(map(int, members))
-        if singular[0] / value >= INDEX and len(group) > 1 and group not in pairs:
+        members = tuple(i for i in range(len(names)) if abs(row[i]) >= SHARE)
+        if singular[0] / value >= INDEX and len(members) > 1 and members not in pairs:
             some = ", ".join(names[i] for i in members)
             found.append(f"{some} together (condition index {singular[0] / value:.0f})")
     return tuple(found)

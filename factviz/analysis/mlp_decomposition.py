@@ -13,9 +13,9 @@ from jaxtyping import Float
 from factviz.analysis.controls import check_draws
 from factviz.analysis.descent import check_settings
 from factviz.analysis.directions import working_dtype
-from factviz.analysis.intercept_geometry import Targets, read_targets
-from factviz.analysis.mlp_fitting import Sampling, Settings, Solver, fit_layer, sample
-from factviz.analysis.mlp_terms import EndStates, Heads, check_heads, end_states
+from factviz.analysis.intercept_geometry import read_targets
+from factviz.analysis.mlp_fitting import Fitter, Settings, Solver, sample
+from factviz.analysis.mlp_terms import Heads, check_heads, end_states
 from factviz.analysis.partial import progress
 from factviz.analysis.places import layers_of
 from factviz.analysis.provenance import fact_coordinates, provenance, texts
@@ -117,8 +117,9 @@ def decompose_mlps(
     check_heads(states, heads)
     topics = topic_positions(model, found, tokens)
     targets = read_targets(model, found, tokens, topics, seed=seed)
-    fitted, notes = _fit_layers(states, wanted, settings, sampling, targets, strict=layers is not None)
-    dataset = _packed(model, found, targets, sampling, fitted, k)
+    fitter = Fitter(states, settings, sampling, targets, [])
+    fitted = _fit_layers(fitter, wanted, strict=layers is not None)
+    dataset = _packed(model, found, fitter, fitted, k)
     dataset.attrs = {"solver": solver, "heads": heads, "scaled": bool(scale_dimensions)}
     origin = provenance(
         model,
@@ -127,7 +128,7 @@ def decompose_mlps(
         projection="fit: none, vectors of the residual stream; cosines: P2, γ ⊙ centred W_U",
         layer_norm="none",
         target="the MLP's output at END",
-        notes=[*notes, *_set_notes(found), *long_topics(found, tokens, topics)],
+        notes=[*fitter.notes, *_set_notes(found), *long_topics(found, tokens, topics)],
         solver=_told(settings),
         heads=heads,
         blocks="parallel" if states.parallel else "sequential",
@@ -167,38 +168,30 @@ def _set_notes(facts: Sequence[Fact]) -> list[str]:
 
 
 def _fit_layers(
-    states: EndStates,
-    wanted: Sequence[int],
-    settings: Settings,
-    sampling: Sampling,
-    targets: Targets,
-    *,
-    strict: bool,
-) -> tuple[dict[int, dict[str, Any]], list[str]]:
+    fitter: Fitter, wanted: Sequence[int], *, strict: bool
+) -> dict[int, dict[str, Any]]:
     """The fits by layer; without ``strict``, what cannot be fitted becomes a note."""
     fitted: dict[int, dict[str, Any]] = {}
-    notes: list[str] = []
     refused: FactvizError | None = None
-    what = "least squares" if settings.solver == "exact" else "gradient descent"
+    what = "least squares" if fitter.settings.solver == "exact" else "gradient descent"
     for layer in progress(wanted, f"{what}, layer by layer"):
         try:
-            fitted[layer] = fit_layer(states, layer, settings, sampling, targets, notes)
+            fitted[layer] = fitter.fit(layer)
         except FactvizError as error:
             refused = FactvizError(f"layer {layer}: {error}")
             if strict:
                 raise refused from None
-            notes.append(f"left out: {refused}")
+            fitter.notes.append(f"left out: {refused}")
     if not fitted:
         assert refused is not None
         raise refused
-    return fitted, notes
+    return fitted
 
 
 def _packed(
     model: FactModel,
     facts: Sequence[Fact],
-    targets: Targets,
-    sampling: Sampling,
+    fitter: Fitter,
     fitted: dict[int, dict[str, Any]],
     k: int,
 ) -> xr.Dataset:
@@ -206,7 +199,7 @@ def _packed(
     joined = {name: np.stack([made[name] for made in fitted.values()])
               for name in next(iter(fitted.values()))}  # fmt: skip
     data: dict[str, Any] = {
-        "fold_of": ("fact", sampling.fold),
+        "fold_of": ("fact", fitter.sampling.fold),
         "cosine": (("fact", "layer", "vector", "direction"), joined["cosine"].swapaxes(0, 1)),
         "random_cosine": (("layer", "vector", "random"), joined["random"]),
         "intercept": (("layer", "dim"), joined["intercept"]),
@@ -233,8 +226,8 @@ def _packed(
         "vector": np.array(VECTORS, dtype=object),
         "direction": np.array(DIRECTIONS, dtype=object),
         "top_token": (("layer", "rank"), words),
-        "topic_token": ("fact", np.array(_decoded(model, targets.topic), dtype=object)),
-        "answer_token": ("fact", np.array(_decoded(model, targets.answer), dtype=object)),
+        "topic_token": ("fact", np.array(_decoded(model, fitter.targets.topic), dtype=object)),
+        "answer_token": ("fact", np.array(_decoded(model, fitter.targets.answer), dtype=object)),
     }
     return xr.Dataset(data, coords=coords)
 

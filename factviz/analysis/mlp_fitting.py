@@ -1,4 +1,4 @@
-"""One layer's MLP fitted on heads: coefficients, intervals, held-out folds and shuffled controls."""
+"""MLPs fitted on heads, one by one: coefficients, intervals, held-out folds, shuffled heads."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ class Sampling:
     shuffles: Int[np.ndarray, "control fact"]
 
 
-def sample(
-    facts: Sequence[Fact], *, folds: int, n_boot: int, controls: int, seed: int
-) -> Sampling:
+def sample(facts: Sequence[Fact], *, folds: int, n_boot: int, controls: int, seed: int) -> Sampling:
     """Draw folds, resamples of subjects and shuffles within relations.
 
     Raises
@@ -82,112 +80,51 @@ def sample(
     return Sampling(weights, fold, drawn[:, who] * weights, shuffles)
 
 
-def fit_layer(
-    states: EndStates,
-    layer: int,
-    settings: Settings,
-    sampling: Sampling,
-    targets: Targets,
-    notes: list[str],
-) -> dict[str, Any]:
-    """Fit one layer; what should be said of it is added to ``notes``.
+@dataclass(frozen=True)
+class Fitter:
+    """Fits layers; what should be said of one is added to ``notes``."""
 
-    Raises
-    ------
-    FactvizError
-        If the fit is not determined.
-    """
-    if settings.heads == "previous" and layer == 0:
-        raise FactvizError("no layer lies before it, whose heads its MLP could read")
-    written, rest, output = states.terms(layer, settings.heads)
-    source = layer if settings.heads == "own" else layer - 1
-    names = [f"L{source}H{head}" for head in range(written.shape[1])]
-    terms = np.concatenate([written, rest[:, None]], 1)
-    check(stack(terms, output))
-    without = bool(_still(rest, sampling.weights))
-    if without:
-        notes.append(
-            f"layer {layer}: what the MLP reads beside the heads is the same in every prompt, so "
-            "that c_r is not determined (g is)"
-        )
-        terms = terms[:, :-1]
-    scale = _spread(output, sampling.weights) if settings.scaled else None
-    fit = least_squares(
-        terms, output, names=[*names, REST], weights=sampling.weights, scale=scale
-    )
-    notes += [f"layer {layer}: nearly collinear: {some}" for some in fit.alike]
-    made = _solved(stack(terms, output), len(names), fit, scale, settings, sampling)
-    made |= {"condition": fit.condition, "r2_fit": fit.r2, "inflation": fit.inflation}
-    if without:
-        made = {name: _with_gap(name, value) for name, value in made.items()}
-    made["source"] = source
-    vectors = {
-        "m": output,
-        "r_mid": None if states.parallel else states.mid(layer).cpu().numpy(),
-        "r_post": states.after(layer).cpu().numpy(),
-    }
-    made["cosine"], made["random"] = layer_cosines(targets, made["intercept"], vectors)
-    return made
+    states: EndStates
+    settings: Settings
+    sampling: Sampling
+    targets: Targets
+    notes: list[str]
 
+    def fit(self, layer: int) -> dict[str, Any]:
+        """Fit one layer.
 
-def _still(rest: Float[np.ndarray, "fact d"], weights: Float[np.ndarray, " fact"]) -> bool:
-    inner = (rest - weights @ rest) * np.sqrt(weights)[:, None]
-    return bool(constant(np.linalg.norm(inner)[None], rest[:, None], weights)[0])
+        Raises
+        ------
+        FactvizError
+            If the fit is not determined.
+        """
+        heads, weights = self.settings.heads, self.sampling.weights
+        if heads == "previous" and layer == 0:
+            raise FactvizError("no layer lies before it, whose heads its MLP could read")
+        written, rest, output = self.states.terms(layer, heads)
+        source = layer if heads == "own" else layer - 1
+        names = [f"L{source}H{head}" for head in range(written.shape[1])]
+        terms = np.concatenate([written, rest[:, None]], 1)
+        check(stack(terms, output))
+        without = _still(rest, weights)
+        if without:
+            self.notes.append(
+                f"layer {layer}: what the MLP reads beside the heads is the same in every prompt, "
+                "so that c_r is not determined (g is)"
+            )
+            terms = terms[:, :-1]
+        scale = _spread(output, weights) if self.settings.scaled else None
+        labels = names if without else [*names, REST]
+        fit = least_squares(terms, output, names=labels, weights=weights, scale=scale)
+        self.notes += [f"layer {layer}: nearly collinear: {some}" for some in fit.alike]
+        made = self._solved(stack(terms, output), len(names), fit, scale)
+        made |= {"condition": fit.condition, "r2_fit": fit.r2, "inflation": fit.inflation}
+        if without:
+            made = {name: _with_gap(name, value) for name, value in made.items()}
+        cosine, random = self._cosines(layer, made["intercept"], output)
+        return made | {"source": source, "cosine": cosine, "random": random}
 
-
-def _spread(
-    output: Float[np.ndarray, "fact d"], weights: Float[np.ndarray, " fact"]
-) -> Float[np.ndarray, " d"]:
-    """The output's spread per dimension; a dimension without any weighs nothing."""
-    spread = np.sqrt(weights @ (output - weights @ output) ** 2)
-    return np.where(spread > 0, spread, np.inf)
-
-
-_TERMS = ("coefficients", "exact", "low", "high", "inflation", "control_low", "control_high")
-
-
-def _with_gap(name: str, value: Any) -> Any:
-    """The same with NaN (0 in moments) where the constant term is."""
-    if name in _TERMS:
-        return np.append(value, np.nan)
-    if name == "draws":
-        return np.concatenate([value, np.full((len(value), 1), np.nan)], 1)
-    if name == "moments":
-        return np.insert(np.insert(value, -1, 0, axis=0), -1, 0, axis=1)
-    return value
-
-
-def _solved(
-    stacked: Float[np.ndarray, "fact variable d"],
-    heads: int,
-    fit: Fit,
-    scale: Float[np.ndarray, " d"] | None,
-    settings: Settings,
-    sampling: Sampling,
-) -> dict[str, Any]:
-    """Coefficients with intervals, judged on held-out folds and beside shuffled heads."""
-    scaled = stacked if scale is None else stacked / scale
-    data = moments(scaled, sampling.weights[None])
-    draws = moments(scaled, sampling.boot)
-    made: dict[str, Any] = {"exact": fit.coefficients, "moments": data.centred[0]}
-    if settings.solver == "exact":
-        made |= {"coefficients": fit.coefficients, "intercept": fit.intercept}
-        made["draws"] = solve(draws.centred)
-        judged = held_out(scaled, sampling.fold, sampling.weights)
-    else:
-        end = descend(data, checkpoints=settings.checkpoints, **settings.how)
-        made |= {"coefficients": end.coefficients[0], "excess": end.excess[0]}
-        made["intercept"] = end.intercept_weights[0] @ np.einsum(
-            "p,pvd->vd", sampling.weights, stacked
-        )
-        made["draws"] = descend(draws, strict=False, **settings.how).coefficients
-        judged = _held_out_descent(scaled, sampling, settings.how)
-    made["r2"], made["r2_zero"] = judged.r2, judged.r2_zero
-    made["low"], made["high"] = np.nanquantile(made["draws"], [0.025, 0.975], axis=0)
-    return made | _controls(scaled, sampling, heads)
-
-
-def _held_out_descent(
+    def _held_out_descent(
     scaled: Float[np.ndarray, "fact variable d"], sampling: Sampling, how: dict[str, Any]
 ) -> HeldOut:
     folds = int(sampling.fold.max()) + 1

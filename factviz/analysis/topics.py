@@ -50,4 +50,4 @@ def long_topics(
         count += len(text) < len((fact.topic or fact.subject).strip())
     if not count:
         return []
-    return [f"X is the last token of the topic, which {count} of {len(facts)} topics have more of"]
+    return [f"{count} of {len(facts)} topics have several tokens: X is the last of each"]

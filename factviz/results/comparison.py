@@ -230,9 +230,7 @@ def _notes(
     if most > len(keys):
         notes.append(f"{most - len(keys)} entries are not in all of the results and are left out")
     hashes = {str(result.provenance.get("weight_hash", "")) for result in results}
-    if len(hashes) > 1 and any(
-        measure.endswith("_dla") or measure == "g" for measure, _ in keys
-    ):
+    if len(hashes) > 1 and any(measure.endswith("_dla") or measure == "g" for measure, _ in keys):
         notes.append(
             "the weights differ: heads are matched by number, which means something for "
             "checkpoints of one model only; shares of classes compare between models"

@@ -30,7 +30,11 @@ _TERM = ("layer", "term")
 
 
 def word(low: float, high: float, value: float) -> str:
-    """What an MLP does to a head, from g and its interval; "unclear" where that holds 0."""
+    """What an MLP does to a head, from g and its interval; "unclear" where that holds 0.
+
+    Below 0, "weakens" where more than half of the head is left, "erases" where less is, "reverses"
+    where more than half is left with the other sign.
+    """
     if not (low > 0 or high < 0):
         return "unclear"
     if low > 0:
@@ -122,17 +126,19 @@ class MLPDecomposition(Result):
         "amplifies", "weakens", "erases", "reverses", or "unclear": where the interval of g holds 0,
         and in layers whose fit says nothing (`fits`).
         """
-        data, values = self.dataset, self.g
+        data, values, fits = self.dataset, self.g, self.fits.values
+        three = (data["low"].values, data["high"].values, values.values)
         found = np.full(values.shape, "unclear", dtype=object)
         for at in np.ndindex(*values.shape):
-            if self.fits.values[at[0]]:
-                found[at] = word(data["low"].values[at], data["high"].values[at], values.values[at])
+            if fits[at[0]]:
+                found[at] = word(*(float(array[at]) for array in three))
         return xr.DataArray(found, dims=values.dims, coords=values.coords)
 
     @property
     def gap(self) -> xr.DataArray:
         """The largest |coefficient − exact solution| [layer]; 0 for the exact solver."""
-        return np.abs(self.dataset["coefficient"] - self.dataset["exact"]).max("term")
+        apart: Any = self.dataset["coefficient"] - self.dataset["exact"]
+        return abs(apart).max("term")
 
     def layer_index(self, layer: int) -> int:
         """Where a layer stands.
@@ -211,7 +217,7 @@ class MLPDecomposition(Result):
         )
 
     def transfer(self, other: MLPDecomposition, *, seed: int = 0) -> pd.DataFrame:
-        """This result's coefficients on another's prompts: another relation, other shots.
+        """Coefficients of this fit on the prompts of another: another relation, other shots.
 
         Between different weights (another model, a checkpoint) heads are matched by number, and
         only g is correlated.
@@ -302,7 +308,8 @@ class MLPDecomposition(Result):
         data = self.dataset
         layer, term = np.indices(data["coefficient"].shape).reshape(2, -1)
         rest = term == data.sizes["term"] - 1
-        flat = {n: data[n].values[layer, term] for n in self.variables if self.variables[n] == _TERM}
+        measures = [name for name, dims in self.variables.items() if dims == _TERM]
+        flat = {name: data[name].values[layer, term] for name in measures}
         of_rest = data["coefficient"].values[layer, -1]
         words = np.concatenate([self.words.values, np.full((data.sizes["layer"], 1), "")], 1)
         names = [

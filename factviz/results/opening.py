@@ -37,6 +37,7 @@ _KINDS = {
     "Reversal": "factviz.results.reversal",
     "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
+    "TokenTrace": "factviz.results.token_trace",
 }
 
 

@@ -1,4 +1,4 @@
-"""MLPs as linear maps of heads, as a figure: what each amplifies and erases, and how well it fits."""
+"""MLPs as linear maps of heads, as a figure: what each amplifies and erases, and how it fits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _layer(build: FigureBuilder, result: MLPDecomposition, layer: int) -> Panel:
         labels,
         rows["g"].to_numpy(np.float32),
         title=f"MLP {layer}: g of each head it reads; held-out R² {number(float(r2))}{beside}",
-        unit="g: 0 leaves a head as it is, −1 erases it",
+        unit="g (−1 erases)",
         low=rows["low"].to_numpy(np.float32),
         high=rows["high"].to_numpy(np.float32),
         keys=[{"layer": layer, "term": str(term)} for term in rows["term"]],
@@ -175,12 +175,14 @@ def build(result: MLPDecomposition) -> Figure:
     first = "g > 0 amplifies, about −1 erases; R² centred, on subjects not fitted"
     if show == "intercept":
         first = "cosines: relations alike"
+    if chosen is not None:
+        first = f"{result.said_of(int(chosen))}; {first}"
     builder = FigureBuilder(
         f"{what}: {data.sizes['fact']} prompts",
         f"{provenance.get('model')} · {provenance.get('solver')}",
         common.caption(provenance, f"{first}; 95 % intervals: bootstrap by subject"),
     )
-    for layer in layers[:MAX_CHOICES] if len(layers) < 3 else layers[:3]:
+    for layer in layers[:3] if chosen is None else ():
         builder.note(f"MLP {layer}: {result.said_of(layer)}")
     builder.note(f"control: {provenance.get('control')}", *map(str, provenance.get("notes", [])))
     if chosen is None and len(layers) < data.sizes["layer"]:

@@ -29,6 +29,7 @@ from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout
+from factviz.results.token_trace import TokenTrace
 from factviz.views import (
     additive_motif,
     attention_knockout,
@@ -53,6 +54,7 @@ from factviz.views import (
     reversal,
     shared_attributes,
     sublayer_knockout,
+    token_trace,
 )
 from factviz.views.spec import Figure
 
@@ -82,6 +84,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
     SublayerKnockout.kind: sublayer_knockout.build,
+    TokenTrace.kind: token_trace.build,
 }
 
 
