@@ -160,8 +160,8 @@ def _check_varying(
     if still.any():
         some = ", ".join(name for name, same in zip(names, still, strict=True) if same)
         raise FactvizError(
-            f"rank deficient: {some} is the same in every prompt, so that nothing tells it from the "
-            "intercept; give prompts in which it differs"
+            f"rank deficient: {some} is the same in every prompt, so that nothing tells it from "
+            "the intercept; give prompts in which it differs"
         )
 
 

@@ -13,7 +13,7 @@ from factviz.analysis.descent import descend
 from factviz.analysis.intercept_geometry import Targets, layer_cosines
 from factviz.analysis.linear_fit import Fit, check, constant, least_squares, shares, stack
 from factviz.analysis.mlp_terms import EndStates, Heads
-from factviz.analysis.moments import HeldOut, held_out, moments, solve
+from factviz.analysis.moments import HeldOut, Moments, held_out, moments, solve
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.results.halves import subject_folds
@@ -98,33 +98,133 @@ class Fitter:
         FactvizError
             If the fit is not determined.
         """
-        heads, weights = self.settings.heads, self.sampling.weights
-        if heads == "previous" and layer == 0:
+        source = layer if self.settings.heads == "own" else layer - 1
+        if source < 0:
             raise FactvizError("no layer lies before it, whose heads its MLP could read")
-        written, rest, output = self.states.terms(layer, heads)
-        source = layer if heads == "own" else layer - 1
-        names = [f"L{source}H{head}" for head in range(written.shape[1])]
+        written, rest, output = self.states.terms(layer, self.settings.heads)
         terms = np.concatenate([written, rest[:, None]], 1)
         check(stack(terms, output))
-        without = _still(rest, weights)
+        without = _still(rest, self.sampling.weights)
         if without:
-            self.notes.append(
-                f"layer {layer}: what the MLP reads beside the heads is the same in every prompt, "
-                "so that c_r is not determined (g is)"
+            self._say(
+                layer,
+                "what the MLP reads beside the heads is the same in every prompt, so that c_r is "
+                "not determined (g is)",
             )
             terms = terms[:, :-1]
-        scale = _spread(output, weights) if self.settings.scaled else None
-        labels = names if without else [*names, REST]
-        fit = least_squares(terms, output, names=labels, weights=weights, scale=scale)
-        self.notes += [f"layer {layer}: nearly collinear: {some}" for some in fit.alike]
-        made = self._solved(stack(terms, output), len(names), fit, scale)
-        made |= {"condition": fit.condition, "r2_fit": fit.r2, "inflation": fit.inflation}
+        names = [f"L{source}H{head}" for head in range(written.shape[1])]
+        made = self._fitted(layer, terms, output, names)
         if without:
             made = {name: _with_gap(name, value) for name, value in made.items()}
         cosine, random = self._cosines(layer, made["intercept"], output)
         return made | {"source": source, "cosine": cosine, "random": random}
 
-    def _held_out_descent(
+    def _say(self, layer: int, what: str) -> None:
+        self.notes.append(f"layer {layer}: {what}")
+
+    def _fitted(
+        self,
+        layer: int,
+        terms: Float[np.ndarray, "fact term d"],
+        output: Float[np.ndarray, "fact d"],
+        heads: list[str],
+    ) -> dict[str, Any]:
+        """The exact fit, the chosen solver's, and what both are judged by."""
+        sampling = self.sampling
+        scale = _spread(output, sampling.weights) if self.settings.scaled else None
+        names = [*heads, REST][: terms.shape[1]]
+        fit = least_squares(terms, output, names=names, weights=sampling.weights, scale=scale)
+        for some in fit.alike:
+            self._say(layer, f"nearly collinear: {some}")
+        stacked = stack(terms, output)
+        scaled = stacked if scale is None else stacked / scale
+        data = moments(scaled, sampling.weights[None])
+        made: dict[str, Any] = {
+            "exact": fit.coefficients,
+            "moments": data.centred[0],
+            "condition": fit.condition,
+            "r2_fit": fit.r2,
+            "inflation": fit.inflation,
+        }
+        if self.settings.solver == "exact":
+            made |= self._exact(fit, scaled)
+        else:
+            made |= self._descended(data, scaled, stacked)
+        made["low"], made["high"] = np.nanquantile(made["draws"], [0.025, 0.975], axis=0)
+        return made | _controls(scaled, sampling, len(heads))
+
+    def _exact(self, fit: Fit, scaled: Float[np.ndarray, "fact variable d"]) -> dict[str, Any]:
+        sampling = self.sampling
+        judged = held_out(scaled, sampling.fold, sampling.weights)
+        return {
+            "coefficients": fit.coefficients,
+            "intercept": fit.intercept,
+            "draws": solve(moments(scaled, sampling.boot).centred),
+            "r2": judged.r2,
+            "r2_zero": judged.r2_zero,
+        }
+
+    def _descended(
+        self,
+        data: Moments,
+        scaled: Float[np.ndarray, "fact variable d"],
+        stacked: Float[np.ndarray, "fact variable d"],
+    ) -> dict[str, Any]:
+        sampling, how = self.sampling, self.settings.how
+        end = descend(data, checkpoints=self.settings.checkpoints, **how)
+        judged = _held_out_descent(scaled, sampling, how)
+        mean = np.einsum("p,pvd->vd", sampling.weights, stacked)
+        return {
+            "coefficients": end.coefficients[0],
+            "intercept": end.intercept_weights[0] @ mean,
+            "excess": end.excess[0],
+            "draws": descend(moments(scaled, sampling.boot), strict=False, **how).coefficients,
+            "r2": judged.r2,
+            "r2_zero": judged.r2_zero,
+        }
+
+    def _cosines(
+        self, layer: int, intercept: Float[np.ndarray, " d"], output: Float[np.ndarray, "fact d"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        states = self.states
+        vectors = {
+            "m": output,
+            "r_mid": None if states.parallel else states.mid(layer).cpu().numpy(),
+            "r_post": states.after(layer).cpu().numpy(),
+        }
+        return layer_cosines(self.targets, intercept, vectors)
+
+
+def _still(rest: Float[np.ndarray, "fact d"], weights: Float[np.ndarray, " fact"]) -> bool:
+    mean: Any = weights @ rest
+    inner = (rest - mean) * np.sqrt(weights)[:, None]
+    return bool(constant(np.linalg.norm(inner)[None], rest[:, None], weights)[0])
+
+
+def _spread(
+    output: Float[np.ndarray, "fact d"], weights: Float[np.ndarray, " fact"]
+) -> Float[np.ndarray, " d"]:
+    """The output's spread per dimension; a dimension without any weighs nothing."""
+    mean: Any = weights @ output
+    spread = np.sqrt(weights @ (output - mean) ** 2)
+    return np.where(spread > 0, spread, np.inf)
+
+
+_TERMS = ("coefficients", "exact", "low", "high", "inflation", "control_low", "control_high")
+
+
+def _with_gap(name: str, value: Any) -> Any:
+    """The same with NaN (0 in moments) where the constant term is."""
+    if name in _TERMS:
+        return np.append(value, np.nan)
+    if name == "draws":
+        return np.concatenate([value, np.full((len(value), 1), np.nan)], 1)
+    if name == "moments":
+        return np.insert(np.insert(value, -1, 0, axis=0), -1, 0, axis=1)
+    return value
+
+
+def _held_out_descent(
     scaled: Float[np.ndarray, "fact variable d"], sampling: Sampling, how: dict[str, Any]
 ) -> HeldOut:
     folds = int(sampling.fold.max()) + 1
