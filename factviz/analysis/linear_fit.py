@@ -98,7 +98,7 @@ def least_squares(
     sizes = sizes[:-1]
     design = np.concatenate([centred[:, :-1] / sizes[:, None], centred[:, -1:]], 1)
     # R alone says everything of the fit; Q would be as large as the activations.
-    upper = np.linalg.qr(design.transpose(0, 2, 1).reshape(-1, len(sizes) + 1), mode="r")
+    upper: Any = np.linalg.qr(design.transpose(0, 2, 1).reshape(-1, len(sizes) + 1), mode="r")
     left, right = upper[: len(sizes), : len(sizes)], upper[: len(sizes), -1]
     singular, rows = np.linalg.svd(left)[1:]
     _check_rank(singular, rows, named)

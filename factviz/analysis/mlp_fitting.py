@@ -197,7 +197,7 @@ class Fitter:
 
 def _still(rest: Float[np.ndarray, "fact d"], weights: Float[np.ndarray, " fact"]) -> bool:
     mean: Any = weights @ rest
-    inner = (rest - mean) * np.sqrt(weights)[:, None]
+    inner = (rest - mean) * np.sqrt(weights).reshape(-1, 1)
     return bool(constant(np.linalg.norm(inner)[None], rest[:, None], weights)[0])
 
 
@@ -206,7 +206,7 @@ def _spread(
 ) -> Float[np.ndarray, " d"]:
     """The output's spread per dimension; a dimension without any weighs nothing."""
     mean: Any = weights @ output
-    spread = np.sqrt(weights @ (output - mean) ** 2)
+    spread: Any = np.sqrt(weights @ (output - mean) ** 2)
     return np.where(spread > 0, spread, np.inf)
 
 

@@ -103,31 +103,41 @@ def held_out(
         If the other folds do not determine the coefficients.
     """
     share = shares(len(stacked), weights)
-    folds = int(fold.max()) + 1
-    found = np.full((2, folds), np.nan)
-    for number in range(folds):
+    total = np.einsum("p,pd,pd->p", share, stacked[:, -1], stacked[:, -1])
+    inner = stacked - np.einsum("p,pvd->vd", share, stacked)  # nothing hangs on where 0 is
+    each = share[:, None, None] * (inner @ inner.transpose(0, 2, 1))
+    found = np.full((2, int(fold.max()) + 1), np.nan)
+    for number in range(found.shape[1]):
         there = fold == number
-        mean = np.einsum("p,pvd->vd", share * ~there / share[~there].sum(), stacked)
-        inner = stacked - mean
-        if coefficients is None:
-            chosen = solve(_sum(inner[~there], share[~there]))
-            _check_fold(chosen, number)
-        else:
-            chosen = coefficients[number]
-        missed = inner[there, -1] - np.einsum("t,ptd->pd", chosen, inner[there, :-1])
+        weight = share[~there].sum()
+        trained = np.einsum("p,pvd->vd", share[~there], inner[~there]) / weight
+        around = trained @ trained.T
+        chosen = _chosen(coefficients, number, each[~there].sum(0) - weight * around)
+        # The held-out prompts' second moments around the mean of the others.
+        offset = np.einsum("p,pvd->vd", share[there], inner[there])
+        cross = offset @ trained.T
+        seen = each[there].sum(0) - cross - cross.T + share[there].sum() * around
+        reading = np.append(-chosen, 1.0)
+        missed = reading @ seen @ reading
         if intercepts is not None:
-            missed = missed + mean[-1] - chosen @ mean[:-1] - intercepts[number]
-        left = share[there] @ (missed**2).sum(1)
-        for row, base in enumerate((inner[there, -1], stacked[there, -1])):
-            found[row, number] = 1 - left / (share[there] @ (base**2).sum(1))
+            mean = np.einsum("p,pvd->vd", share[~there], stacked[~there]) / weight
+            wrong = reading @ mean - intercepts[number]
+            shift = reading @ (offset - share[there].sum() * trained)
+            missed += 2 * wrong @ shift + share[there].sum() * (wrong @ wrong)
+        found[:, number] = 1 - missed / np.array([seen[-1, -1], total[there].sum()])
     return HeldOut(*found)
 
 
-def _sum(
-    inner: Float[np.ndarray, "prompt variable d"], share: Float[np.ndarray, " prompt"]
-) -> Float[np.ndarray, "variable variable"]:
-    flat = (inner * np.sqrt(share)[:, None, None]).transpose(1, 0, 2).reshape(inner.shape[1], -1)
-    return flat @ flat.T
+def _chosen(
+    coefficients: Float[np.ndarray, "fold term"] | None,
+    number: int,
+    centred: Float[np.ndarray, "variable variable"],
+) -> Float[np.ndarray, " term"]:
+    if coefficients is not None:
+        return coefficients[number]
+    found = solve(centred)
+    _check_fold(found, number)
+    return found
 
 
 def _check_fold(coefficients: Float[np.ndarray, " term"], number: int) -> None:

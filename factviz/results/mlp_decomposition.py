@@ -347,12 +347,15 @@ class MLPDecomposition(Result):
             + " ".join(number(float(value)) for value in one["r2"].values[:8]) + ")",
             "" if np.isnan(shuffled) else f"heads shuffled {number(shuffled)}",
             f"against zero {number(float(one['r2_zero'].mean()))}",
-            f"condition {number(float(one['condition']), 0)}",
+            f"condition {number(float(one['condition']), 1)}",
         ]  # fmt: skip
         if "excess" in one:
             gap = float(self.gap.values[self.layer_index(layer)])
-            parts.append(f"SGD off the exact solution by up to {gap:.1e} in a coefficient, "
-                         f"{float(one['excess'][-1]):.1e} of R²")  # fmt: skip
+            missing = max(float(one["excess"][-1]), 1e-16)
+            parts.append(
+                f"SGD off the exact solution by up to {gap:.1e} in a coefficient, {missing:.1e} in "
+                "R²"
+            )
         return "; ".join(part for part in parts if part)
 
     def _summary(self) -> list[str]:
