@@ -198,7 +198,7 @@ class Fitter:
 def _still(rest: Float[np.ndarray, "fact d"], weights: Float[np.ndarray, " fact"]) -> bool:
     mean: Any = weights @ rest
     inner = (rest - mean) * np.sqrt(weights).reshape(-1, 1)
-    return bool(constant(np.linalg.norm(inner)[None], rest[:, None], weights)[0])
+    return bool(constant(np.array([np.linalg.norm(inner)]), rest[:, None], weights)[0])
 
 
 def _spread(

@@ -103,29 +103,37 @@ def held_out(
         If the other folds do not determine the coefficients.
     """
     share = shares(len(stacked), weights)
-    total = np.einsum("p,pd,pd->p", share, stacked[:, -1], stacked[:, -1])
-    inner = stacked - np.einsum("p,pvd->vd", share, stacked)  # nothing hangs on where 0 is
-    each = share[:, None, None] * (inner @ inner.transpose(0, 2, 1))
-    found = np.full((2, int(fold.max()) + 1), np.nan)
-    for number in range(found.shape[1]):
-        there = fold == number
-        weight = share[~there].sum()
-        trained = np.einsum("p,pvd->vd", share[~there], inner[~there]) / weight
+    norms = share * (stacked[:, -1] ** 2).sum(1)
+    middle = _mean(stacked, share)  # nothing hangs on where 0 is, but rounding
+    inner = stacked - middle
+    member = fold == np.arange(int(fold.max()) + 1)[:, None]  # [fold, prompt]
+    offsets = _mean(inner, share * member)
+    second = np.tensordot(share * member, inner @ inner.transpose(0, 2, 1), 1)
+    sizes = (share * member).sum(1)
+    found = np.full((2, len(member)), np.nan)
+    for number, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
+        trained = (offsets.sum(0) - offset) / (1 - size)
         around = trained @ trained.T
-        chosen = _chosen(coefficients, number, each[~there].sum(0) - weight * around)
+        centred = second.sum(0) - second[number] - (1 - size) * around
+        chosen = _chosen(coefficients, number, centred)
         # The held-out prompts' second moments around the mean of the others.
-        offset = np.einsum("p,pvd->vd", share[there], inner[there])
         cross = offset @ trained.T
-        seen = each[there].sum(0) - cross - cross.T + share[there].sum() * around
+        seen = second[number] - cross - cross.T + size * around
         reading = np.append(-chosen, 1.0)
         missed = reading @ seen @ reading
         if intercepts is not None:
-            mean = np.einsum("p,pvd->vd", share[~there], stacked[~there]) / weight
-            wrong = reading @ mean - intercepts[number]
-            shift = reading @ (offset - share[there].sum() * trained)
-            missed += 2 * wrong @ shift + share[there].sum() * (wrong @ wrong)
-        found[:, number] = 1 - missed / np.array([seen[-1, -1], total[there].sum()])
+            wrong = reading @ (trained + middle) - intercepts[number]
+            missed += 2 * wrong @ (reading @ (offset - size * trained)) + size * (wrong @ wrong)
+        found[:, number] = 1 - missed / np.array([seen[-1, -1], norms[member[number]].sum()])
     return HeldOut(*found)
+
+
+def _mean(
+    stacked: Float[np.ndarray, "prompt variable d"], weights: Float[np.ndarray, "*set prompt"]
+) -> Float[np.ndarray, "*set variable d"]:
+    """Weighted sums over prompts."""
+    flat = weights @ stacked.reshape(len(stacked), -1)
+    return flat.reshape(*weights.shape[:-1], *stacked.shape[1:])
 
 
 def _chosen(
