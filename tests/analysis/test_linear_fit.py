@@ -1,4 +1,4 @@
-"""The regression of MLPs on heads as pure arithmetic: planted cases, plain loops, torch's own SGD."""
+"""The regression of MLPs on heads, pure arithmetic: planted cases, plain loops, torch's SGD."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from factviz.results.mlp_transfer import explained, permuted
 def planted(prompts=30, terms=5, width=24, *, noise=0.0, seed=0, spread=1.0):
     """Terms with means, coefficients, an intercept, and the output they make."""
     rng = np.random.default_rng(seed)
-    given_terms = spread * rng.normal(size=(prompts, terms, width)) + rng.normal(size=(terms, width))
+    given_terms = spread * rng.normal(size=(prompts, terms, width)) + rng.normal(
+        size=(terms, width)
+    )
     c, b = rng.normal(size=terms), rng.normal(size=width)
     output = np.einsum("t,ptd->pd", c, given_terms) + b
     return given_terms, output + noise * rng.normal(size=output.shape), c, b
@@ -223,9 +225,10 @@ def test_permuted_coefficients_stay_with_heads():
     np.testing.assert_allclose(same, same[0])
 
 
-class TestDescent:
-    how = {"rate": 0.05, "momentum": 0.9}
+FAST = {"rate": 0.05, "momentum": 0.9}
 
+
+class TestDescent:
     @pytest.mark.parametrize("steps", [1, 2, 50, 400])
     def test_it_is_what_torch_does(self, steps):
         x, y, _, _ = planted(15, 3, 6, noise=0.3)
@@ -237,7 +240,7 @@ class TestDescent:
             optimiser.zero_grad()
             ((torch.einsum("t,ptd->pd", c, terms) + b - output) ** 2).mean().backward()
             optimiser.step()
-        found = descend(moments(stack(x, y), np.ones((1, 15))), steps=steps, **self.how)
+        found = descend(moments(stack(x, y), np.ones((1, 15))), steps=steps, **FAST)
         np.testing.assert_allclose(found.coefficients[0], c.detach().numpy(), atol=1e-12)
         intercept = found.intercept_weights[0] @ stack(x, y).mean(0)
         np.testing.assert_allclose(intercept, b.detach().numpy(), atol=1e-12)
@@ -261,7 +264,7 @@ class TestDescent:
     def test_the_excess_is_the_r2_that_is_missing(self):
         x, y, _, _ = planted(30, 3, 8, noise=0.5)
         data = moments(stack(x, y), np.ones((1, 30)))
-        end = descend(data, steps=40, **self.how)
+        end = descend(data, steps=40, **FAST)
         mean = stack(x, y).mean(0)
         missed = y - np.einsum("t,ptd->pd", end.coefficients[0], x)
         missed = missed - end.intercept_weights[0] @ mean
@@ -271,7 +274,9 @@ class TestDescent:
     def test_a_rate_that_diverges_is_refused_with_one_that_works(self):
         x, y, c, _ = planted(30, 3, 8, spread=30)
         data = moments(stack(x, y), np.ones((1, 30)))
-        with pytest.raises(FactvizError, match=r"rate=0.005 .* diverges .* below 0\.00\d") as caught:
+        with pytest.raises(
+            FactvizError, match=r"rate=0.005 .* diverges .* below 0\.00\d"
+        ) as caught:
             descend(data)
         limit = float(str(caught.value).split("below ")[1].split(";")[0])
         assert np.isnan(descend(data, strict=False).coefficients).all()
