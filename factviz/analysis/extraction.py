@@ -27,7 +27,8 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.models.factmodel import FactModel
 from factviz.models.geometry import refusal
-from factviz.models.interventions import BlockAttention, Keep, ReplaceSublayer, Variant
+from factviz.models.interventions import BlockAttention, Keep, Variant
+from factviz.models.parallel import parallel_blocks
 from factviz.models.runs import Runs, prepare, run
 from factviz.results.extraction import SUBLAYERS, Extraction
 
@@ -173,7 +174,7 @@ class _Job:
         one, row = self.prompts.facts[fact], self.prompts.tokens[fact]
         last_subject = named_positions(one, row).get("subject_last", -1)
         if self.parallel is None:
-            self.parallel = _parallel(self.model, row.ids)
+            self.parallel = parallel_blocks(self.model, row.ids)
         keep = [Keep("attention", [-1]), Keep("mlp", [-1]), Keep("state", [-1, last_subject])]
         variants = [self._blocking(fact, name) for name in self.changes.sets]
         variants += [[v] for v in self._freezing(fact)]
@@ -313,12 +314,3 @@ def _read(
         parts.append([scores.argmax(-1), rank, own - scores.mean(-1)])
     top, rank, score = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     return top, rank, score
-
-
-def _parallel(model: FactModel, ids: Sequence[int]) -> bool:
-    """Whether a layer's MLP does not see what its attention writes; tried, not looked up."""
-    layer = model.n_layers // 2
-    without = [ReplaceSublayer("attention", layer, [-1], scale=0.0)]
-    runs = run(model, ids, [without], keep=[Keep("mlp", [-1], [layer])])
-    clean, changed = runs.clean_kept[0], runs.kept[0][0]
-    return bool((clean - changed).abs().max() <= 1e-3 * clean.abs().max())

@@ -164,7 +164,7 @@ def compare(*results: Result, labels: Sequence[str] | None = None) -> Comparison
     ----------
     *results
         Two or more of the same kind: HeadClasses, Attribution, AdditiveMotif, HeadProfile,
-        MLPBoosts, HeadEffects or Causal.
+        MLPBoosts, HeadEffects, Causal or MLPDecomposition.
     labels : sequence of str, optional
         A name for each; model names without them.
 
@@ -230,7 +230,7 @@ def _notes(
     if most > len(keys):
         notes.append(f"{most - len(keys)} entries are not in all of the results and are left out")
     hashes = {str(result.provenance.get("weight_hash", "")) for result in results}
-    if len(hashes) > 1 and any(measure.endswith("_dla") for measure, _ in keys):
+    if len(hashes) > 1 and any(measure.endswith("_dla") or measure == "g" for measure, _ in keys):
         notes.append(
             "the weights differ: heads are matched by number, which means something for "
             "checkpoints of one model only; shares of classes compare between models"
@@ -350,6 +350,14 @@ def _causal(result: Causal) -> Entries:
     return found
 
 
+def _decomposition(result: Any) -> Entries:
+    frame = result.to_frame()
+    return {
+        ("g" if row["term"] != "rest" else "c_r", f"{row['term']} in m{row['layer']}"): row["g"]
+        for row in frame.to_dict("records")
+    }
+
+
 _ENTRIES: dict[str, Callable[[Any], Entries]] = {
     "HeadClasses": _classes,
     "Attribution": _attribution,
@@ -358,4 +366,5 @@ _ENTRIES: dict[str, Callable[[Any], Entries]] = {
     "MLPBoosts": _bands,
     "HeadEffects": _effects,
     "Causal": _causal,
+    "MLPDecomposition": _decomposition,
 }

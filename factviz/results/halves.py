@@ -1,4 +1,4 @@
-"""Two halves of facts that share no subject: choose on one, judge on the other."""
+"""Parts of facts that share no subject: choose or fit on some, judge on the others."""
 
 from __future__ import annotations
 
@@ -28,13 +28,35 @@ def subject_halves(
     FactvizError
         If there are fewer than two subjects.
     """
+    if len(set(subjects)) < 2:
+        raise FactvizError(
+            f"{len(set(subjects))} subject ({next(iter(subjects), '')!r}) can't be halved: give "
+            "facts of two or more"
+        )
+    part = subject_folds(subjects, relations, 2, seed=seed)
+    rows = [tuple(i for i, side in enumerate(part) if side == half) for half in (0, 1)]
+    return rows[0], rows[1]
+
+
+def subject_folds(
+    subjects: Sequence[str], relations: Sequence[str], folds: int, *, seed: int = 0
+) -> list[int]:
+    """The fold of each fact, 0 to folds − 1; all facts of a subject are in one.
+
+    Subjects are dealt out as by `subject_halves`.
+
+    Raises
+    ------
+    FactvizError
+        If there are fewer than two folds, or fewer subjects than folds.
+    """
     kinds: dict[str, set[str]] = {}
     for subject, relation in zip(subjects, relations, strict=True):
         kinds.setdefault(subject, set()).add(relation)
-    if len(kinds) < 2:
+    if not 2 <= folds <= len(kinds):
         raise FactvizError(
-            f"{len(kinds)} subject ({next(iter(kinds), '')!r}) can't be halved: give facts of two "
-            "or more"
+            f"folds={folds} can't be made of {len(kinds)} subjects: give 2 folds or more, and as "
+            "many subjects at least"
         )
     rng = np.random.default_rng(seed)
     names = sorted(kinds)
@@ -42,6 +64,5 @@ def subject_halves(
         (sorted(kinds[names[i]]), rank, names[i])
         for rank, i in enumerate(rng.permutation(len(names)))
     )
-    half = {name: place % 2 for place, (_, _, name) in enumerate(order)}
-    rows = [tuple(i for i, s in enumerate(subjects) if half[s] == side) for side in (0, 1)]
-    return rows[0], rows[1]
+    fold = {name: place % folds for place, (_, _, name) in enumerate(order)}
+    return [fold[subject] for subject in subjects]

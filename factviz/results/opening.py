@@ -31,12 +31,14 @@ _KINDS = {
     "HubMap": "factviz.results.hub_map",
     "LogitLens": "factviz.results.lens",
     "MLPBoosts": "factviz.results.mlp_boosts",
+    "MLPDecomposition": "factviz.results.mlp_decomposition",
     "Misfires": "factviz.results.misfires",
     "RecallFlow": "factviz.results.recall_flow",
     "PathPatching": "factviz.results.path_patching",
     "Reversal": "factviz.results.reversal",
     "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
+    "TokenTrace": "factviz.results.token_trace",
 }
 
 

@@ -24,11 +24,13 @@ from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
 from factviz.results.misfires import Misfires
 from factviz.results.mlp_boosts import MLPBoosts
+from factviz.results.mlp_decomposition import MLPDecomposition
 from factviz.results.path_patching import PathPatching
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout
+from factviz.results.token_trace import TokenTrace
 from factviz.views import (
     additive_motif,
     attention_knockout,
@@ -49,10 +51,12 @@ from factviz.views import (
     lens,
     misfires,
     mlp_boosts,
+    mlp_decomposition,
     path_patching,
     reversal,
     shared_attributes,
     sublayer_knockout,
+    token_trace,
 )
 from factviz.views.spec import Figure
 
@@ -76,12 +80,14 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     HubMap.kind: hub_map.build,
     LogitLens.kind: lens.build,
     MLPBoosts.kind: mlp_boosts.build,
+    MLPDecomposition.kind: mlp_decomposition.build,
     Misfires.kind: misfires.build,
     PathPatching.kind: path_patching.build,
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
     SublayerKnockout.kind: sublayer_knockout.build,
+    TokenTrace.kind: token_trace.build,
 }
 
 

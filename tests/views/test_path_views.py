@@ -116,7 +116,7 @@ def test_hostile_text_is_text() -> None:
     for text in HOSTILE:
         plain = text.encode("utf-8", "replace").decode()
         hostile = np.array([plain] * 3, dtype=object)
-        names = {n: ("fact", hostile) for n in ("prompt", "subject", "answer", "position_token")}
+        names = dict.fromkeys(("prompt", "subject", "answer", "position_token"), ("fact", hostile))
         said = {"notes": [plain], "receiver": plain, "at": plain, "counterfactuals": plain}
         changed = PathPatching(result.dataset.assign_coords(names), result.provenance | said)
         page = parsed.Page()
