@@ -38,7 +38,7 @@ def rule_in_words(
     copying = f"; copying score (read) at least {min_copying:g}" if min_copying else ""
     return (
         f"mover: attention to the topic at least {min_attention:g} (whole interval); Pearson's r of"
-        f" attention with the write of the topic above 0 (whole interval) and beyond chance at "
+        f" attention with the write of the {written} above 0 (whole interval) and beyond chance at "
         f"{alpha:g}, corrected for the number of heads by the largest r of each shuffle; writes "
         f"more of its own {written} than of others' (whole interval){copying}; chosen on one half of "
         "the subjects, and holds on the other"
