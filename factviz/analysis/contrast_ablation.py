@@ -44,11 +44,11 @@ class Ablated:
         return np.array([clean[0] for clean in self._clean])
 
     def contrast(self) -> Float[np.ndarray, " fact"]:
-        """a − mean(R) in the clean run, logits."""
+        """A − mean(R) in the clean run, logits."""
         return np.array([clean[1] for clean in self._clean])
 
     def arrays(self) -> dict[str, Float[np.ndarray, "fact part"]]:
-        """ablation and control: changes of a − mean(R); ablation_answer: of a, centred; logits."""
+        """Ablation and control: changes of a − mean(R); ablation_answer: of a, centred; logits."""
         table = np.stack(self._rows)
         return {name: table[:, i] for i, name in enumerate(MEASURES)}
 
@@ -91,7 +91,7 @@ def ablate_parts(
     for fact in progress(range(len(prompts.facts)), "find suppressors"):
         try:
             controls = [[some[0] for some in each if some] for each in drawn[fact]]
-            _one(ablated, means.value, tokens[fact], end[fact], controls, fact)
+            _one(ablated, means.value, fact, tokens[fact], controls)
         except FactvizError as error:
             prompt = prompts.facts[fact].prompt[:80]
             raise FactvizError(f"fact {fact} ({prompt!r}): {error}") from error
@@ -102,13 +102,13 @@ def ablate_parts(
 def _one(
     ablated: Ablated,
     means: dict[Component, Tensor],
-    tokens: Sequence[tuple[int, ...]],
-    end: Sequence[int],
-    controls: Sequence[Sequence[Component]],
     fact: int,
+    tokens: Sequence[tuple[int, ...]],
+    controls: Sequence[Sequence[Component]],
 ) -> None:
     """All runs of one fact, which share their prefix."""
     prompts, parts = ablated.prompts, ablated.parts
+    end = [len(prompts.tokens[fact]) - 1]
     flat = [*parts, *(one for each in controls for one in each)]
     # That not all are constant has been looked at, and a control may change nothing.
     runs = run(
@@ -133,7 +133,7 @@ def _one(
 def _read(
     logits: Float[Tensor, "run vocab"], tokens: Sequence[tuple[int, ...]]
 ) -> Float[np.ndarray, "two run"]:
-    """a − mean(R), and a minus the vocabulary's mean, logits."""
+    """A − mean(R), and a minus the vocabulary's mean, logits."""
     logits = logits.double()
     own = logits[:, tokens[0][0]]
     contrast = own - logits[:, list(tokens[2])].mean(1)

@@ -105,7 +105,7 @@ def mitigate(
         if not runs.done(halves[1]):
             return None
         asked = {"criterion": criterion, "bins": bins, "n_boot": n_boot, "seed": seed}
-        return _packed(prompts, parts, tried, runs, halves, asked, notes)
+        return _packed(prompts, parts, runs, halves, asked=asked, gains=tried, notes=notes)
 
     with kept_on_interrupt(packed):
         runs.ask(halves[0])
@@ -128,11 +128,7 @@ def checked_gains(gains: Iterable[float], *, allow_outside: bool) -> list[float]
         raise FactvizError(f"gains must be a list of numbers, [0, 0.5, 1], not {gains!r}")
     found: list[float] = []
     for gain in gains:
-        if isinstance(gain, (bool, np.bool_)) or not isinstance(
-            gain, (int, float, np.integer, np.floating)
-        ):
-            raise FactvizError(f"gain {gain!r} is no number: give some like [0, 0.5, 1]")
-        value = float(gain)
+        value = _number(gain)
         if not math.isfinite(value):
             raise FactvizError(f"gain {value!r} is not finite: give 0 to 1")
         if not 0 <= value <= 1 and not allow_outside:
@@ -144,6 +140,14 @@ def checked_gains(gains: Iterable[float], *, allow_outside: bool) -> list[float]
     if not found:
         raise FactvizError("no gains were given: give some like [0, 0.25, 0.5, 0.75, 1]")
     return list(dict.fromkeys(found))
+
+
+def _number(gain: Any) -> float:
+    if isinstance(gain, (bool, np.bool_)) or not isinstance(
+        gain, (int, float, np.integer, np.floating)
+    ):
+        raise FactvizError(f"gain {gain!r} is no number: give some like [0, 0.5, 1]")
+    return float(gain)
 
 
 def _check_options(criterion: str, bins: int, controls: int, n_boot: int) -> None:
@@ -188,10 +192,11 @@ def _named(model: FactModel, components: Any) -> list[Component]:
 def _packed(
     prompts: Prompts,
     parts: Sequence[Component],
-    gains: Sequence[float],
     runs: GainRuns,
     halves: Sequence[Sequence[int]],
+    *,
     asked: dict[str, Any],
+    gains: Sequence[float],
     notes: Sequence[str],
 ) -> Mitigation:
     """The facts that have run, labelled, and the gain chosen."""

@@ -21,9 +21,7 @@ from factviz.results.movers import DIRECTIONS
 Ids = list[tuple[int, ...]]
 
 
-def direction_tokens(
-    facts: Sequence[Fact], topics: Sequence[int], tokens: RoleTokens
-) -> list[Ids]:
+def direction_tokens(facts: Sequence[Fact], topics: Sequence[int], tokens: RoleTokens) -> list[Ids]:
     """The tokens of `DIRECTIONS` by fact: X, other topics, Y, other answers (R).
 
     Other topics are those of the relation; where it has none, those of all facts.

@@ -1,4 +1,4 @@
-"""Movers by rule: measured on all facts and on two halves, chosen on one and judged on the other."""
+"""Movers by rule: measured on all facts and both halves, chosen on one, judged on the other."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def measure_samples(
             written = _flat(some["write"].sel(direction=direction).values)
             if direction == "topic" and len(set(some["topic_token"].values.tolist())) < 2:
                 written = np.zeros_like(written)  # all of one topic: nothing to go with
-            found = correlation_bands(
-                seen, written, subjects, relations, n_boot=n_boot, seed=seed
-            )[0]
+            found = correlation_bands(seen, written, subjects, relations, n_boot=n_boot, seed=seed)[
+                0
+            ]
             at = MEASURES.index(f"r_{direction}")
             tables[:, place, at] = found.reshape(3, *shape)
             drawn = null_correlations(seen, written, relations, shuffled)
@@ -128,9 +128,7 @@ def _labelled(tables: np.ndarray, chance: np.ndarray) -> xr.Dataset:
     return xr.Dataset(data, coords=coords)
 
 
-def judge(
-    measured: Measured, rule: Rule, copying: Float[np.ndarray, "layer head"]
-) -> xr.Dataset:
+def judge(measured: Measured, rule: Rule, copying: Float[np.ndarray, "layer head"]) -> xr.Dataset:
     """Which heads the rule chooses on each half, and which of them hold on the other."""
     shape = copying.shape
     enough = (np.nan_to_num(copying) >= rule.min_copying).ravel()
@@ -139,7 +137,7 @@ def judge(
         own = measured.tables.sel(sample=half)
         low = {n: own["low"].sel(measure=n).values.ravel() for n in MEASURES}
         r = own["mean"].sel(measure=f"r_{rule.written}").values.ravel()
-        columns = None if among is None else np.flatnonzero(among)
+        columns = None if among is None else np.flatnonzero(among).tolist()
         corrected = chances(r, measured.null[half, rule.written], columns)[1]
         with np.errstate(invalid="ignore"):  # NaN: what is undefined does not hold
             return (

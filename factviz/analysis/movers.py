@@ -104,10 +104,8 @@ def find_movers(
     seen = TopicReads(topics, direction_tokens(found, topics.ids, tokens), tokens, values)
     parts = grouped_parts(model, found, tokens, look=seen.look)
     copying = copying_scores(model, values, k=k)
-    dataset = _packed(model, found, topics, seen.joined(), parts, copying)
-    measured = measure_samples(
-        dataset, rows, n_boot=n_boot, n_shuffles=n_shuffles, seed=seed
-    )
+    dataset = _packed(model, found, topics, reads=seen.joined(), parts=parts, copying=copying)
+    measured = measure_samples(dataset, rows, n_boot=n_boot, n_shuffles=n_shuffles, seed=seed)
     dataset = dataset.merge(measured.tables).merge(judge(measured, rule, copying.read))
     dataset.attrs = {"n_boot": n_boot, "n_shuffles": n_shuffles, "seed": seed, "k": k}
     unknown = int((parts.rank > TOP).sum())
@@ -124,7 +122,7 @@ def find_movers(
         notes=[*topics.notes, *notes, *tokens.notes, *copying.notes],
         value_bias="in",
         rule=rule_in_words(written, min_attention, alpha, min_copying),
-        parameters={"written": written, "min_attention": min_attention, "alpha": alpha, "min_copying": min_copying},
+        parameters=vars(rule),
         control=(
             "write of X: the mean over other topics; r: attention shuffled between subjects of a "
             "relation; copying: other topics' tokens"
@@ -161,6 +159,7 @@ def _packed(
     model: FactModel,
     facts: Sequence[Fact],
     topics: Topics,
+    *,
     reads: Sequence[np.ndarray],
     parts: GroupedParts,
     copying: Copying,

@@ -98,9 +98,7 @@ def find_suppressors(
     sample_rows([f.subject for f in found], [f.relation for f in found], seed=seed)  # can they be?
     topics = read_topics(model, found)
     seen = _Seen(model, parts, topics)
-    grouped = grouped_parts(
-        model, found, replace(tokens, prompts=topics.prompts), look=seen.look
-    )
+    grouped = grouped_parts(model, found, replace(tokens, prompts=topics.prompts), look=seen.look)
     prompts = Prompts(model, found, tokens.prompts, single=False)
     ablated = Ablated(prompts, parts, controls)
 

@@ -144,7 +144,7 @@ def null_correlations(
     relations: Sequence[str],
     shuffled: Int[np.ndarray, "shuffle fact"],
 ) -> Float[np.ndarray, "shuffle n"]:
-    """r with x taken from other facts (`shuffles`); NaN where one does not vary."""
+    """R with x taken from other facts (`shuffles`); NaN where one does not vary."""
     names = np.asarray(relations)
     unique, owner, counts = np.unique(names, return_inverse=True, return_counts=True)
     weight = 1 / counts[owner] / len(unique)

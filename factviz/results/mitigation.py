@@ -19,6 +19,7 @@ from factviz.results.shown import number, shown
 MEASURES = ("accuracy", "probability", "ece", "brier", "nll")
 METHODS = ("unmitigated", "mitigated", "random parts", "temperature")
 CRITERIA = ("nll", "brier", "ece")
+_SCORES = ("probability", "confidence", "right", "nll", "brier")
 _TABLE = ("fact", "setting")
 _HELD = {"accuracy": "right", "probability": "probability", "brier": "brier", "nll": "nll"}
 
@@ -46,9 +47,7 @@ class Mitigation(Result):
     """
 
     kind: ClassVar[str] = "Mitigation"
-    variables: ClassVar[Dims] = {
-        name: _TABLE for name in ("probability", "confidence", "right", "nll", "brier")
-    }
+    variables: ClassVar[Dims] = dict.fromkeys(_SCORES, _TABLE)
     coords: ClassVar[Dims] = {
         **FACT_COORDS,
         "relation": ("fact",),
@@ -126,7 +125,7 @@ class Mitigation(Result):
             macro-averaged; ECE is over all facts of the half.
         """
         if setting is None:
-            nothing = (float("nan"),) * 3
+            nothing = (np.nan, np.nan, np.nan)
             return nothing, nothing
         data = self._half(half)
         subjects, relations = ([str(v) for v in data[c].values] for c in ("subject", "relation"))
@@ -290,9 +289,7 @@ class Mitigation(Result):
         table: Any = self.table()
         for method in dict.fromkeys(table["method"]):
             rows = table[table["method"] == method]
-            told = [
-                f"{row.measure} {number(row.value, 3)}" for row in rows.itertuples()
-            ]
+            told = [f"{row.measure} {number(row.value, 3)}" for row in rows.itertuples()]
             name = f"temperature {self.temperature:.3g}" if method == "temperature" else method
             lines.append(f"{name}: " + ", ".join(told))
         return [*lines, str(self.provenance.get("projection", "projection not stated"))]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from factviz.facts.errors import FactvizError
 from factviz.results.base import Result
 from factviz.results.factwise import FACT_COORDS, Dims, check
 from factviz.results.shown import number, shown
@@ -31,17 +32,15 @@ _GRID = ("layer", "head")
 _BAND = ("sample", "measure", *_GRID)
 
 
-def rule_in_words(
-    written: str, min_attention: float, alpha: float, min_copying: float
-) -> str:
+def rule_in_words(written: str, min_attention: float, alpha: float, min_copying: float) -> str:
     """The decision rule, for provenance and figures."""
     copying = f"; copying score (read) at least {min_copying:g}" if min_copying else ""
     return (
         f"mover: attention to the topic at least {min_attention:g} (whole interval); Pearson's r of"
         f" attention with the write of the {written} above 0 (whole interval) and beyond chance at "
         f"{alpha:g}, corrected for the number of heads by the largest r of each shuffle; writes "
-        f"more of its own {written} than of others' (whole interval){copying}; chosen on one half of "
-        "the subjects, and holds on the other"
+        f"more of its own {written} than of others' (whole interval){copying}; chosen on one half "
+        "of the subjects, and holds on the other"
     )
 
 
@@ -196,6 +195,24 @@ class MoverHeads(Result):
     def _copying(self) -> dict[str, np.ndarray]:
         names = ("copying", "copying_control", "copying_read", "copying_read_control")
         return {name: self.dataset[name].values.ravel() for name in names}
+
+    def view(self, *, layer: int | None = None, head: int | None = None) -> MoverHeads:
+        """The same result, with one head's prompts drawn (the first mover's without it).
+
+        Raises
+        ------
+        FactvizError
+            If there is no such head, or only one of the two is given.
+        """
+        if layer is None and head is None:
+            return self._with_view()
+        layers, heads = self.dataset["copying"].shape
+        if layer is None or head is None or not (0 <= layer < layers and 0 <= head < heads):
+            raise FactvizError(
+                f"no head (layer={layer}, head={head}): there are layers 0 to {layers - 1}, heads "
+                f"0 to {heads - 1}"
+            )
+        return self._with_view(layer=layer, head=head)
 
     def _summary(self) -> list[str]:
         frame: Any = self.to_frame()

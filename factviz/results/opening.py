@@ -32,10 +32,13 @@ _KINDS = {
     "LogitLens": "factviz.results.lens",
     "MLPBoosts": "factviz.results.mlp_boosts",
     "Misfires": "factviz.results.misfires",
+    "Mitigation": "factviz.results.mitigation",
+    "MoverHeads": "factviz.results.movers",
     "RecallFlow": "factviz.results.recall_flow",
     "Reversal": "factviz.results.reversal",
     "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
+    "Suppressors": "factviz.results.suppressors",
 }
 
 

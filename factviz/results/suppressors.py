@@ -48,10 +48,9 @@ class Suppressors(Result):
 
     kind: ClassVar[str] = "Suppressors"
     variables: ClassVar[Dims] = {
-        **{
-            name: _PARTS
-            for name in ("effect", "answer_effect", "ablation", "ablation_answer", "control")
-        },
+        **dict.fromkeys(
+            ("effect", "answer_effect", "ablation", "ablation_answer", "control"), _PARTS
+        ),
         "probability": ("fact",),
         "contrast": ("fact",),
         "attention": ("part", "group"),

@@ -23,11 +23,14 @@ from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
 from factviz.results.misfires import Misfires
+from factviz.results.mitigation import Mitigation
 from factviz.results.mlp_boosts import MLPBoosts
+from factviz.results.movers import MoverHeads
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout
+from factviz.results.suppressors import Suppressors
 from factviz.views import (
     additive_motif,
     attention_knockout,
@@ -47,10 +50,13 @@ from factviz.views import (
     hub_map,
     lens,
     misfires,
+    mitigation,
     mlp_boosts,
+    movers,
     reversal,
     shared_attributes,
     sublayer_knockout,
+    suppressors,
 )
 from factviz.views.spec import Figure
 
@@ -75,10 +81,13 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     LogitLens.kind: lens.build,
     MLPBoosts.kind: mlp_boosts.build,
     Misfires.kind: misfires.build,
+    Mitigation.kind: mitigation.build,
+    MoverHeads.kind: movers.build,
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
     SublayerKnockout.kind: sublayer_knockout.build,
+    Suppressors.kind: suppressors.build,
 }
 
 
