@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from factviz.facts.errors import FactvizError
 from factviz.results.correlations import (
+    CONSTANT,
     chances,
     correlation_bands,
     null_correlations,
@@ -108,12 +109,18 @@ def _values(some: xr.Dataset) -> dict[str, np.ndarray]:
         "weighted": some["weighted"].sel(group="topic").values,
         "write_topic": write["topic"],
         "write_other_topics": write["other topics"],
-        "topic_contrast": write["topic"] - write["other topics"],
+        "topic_contrast": _beyond(write["topic"], write["other topics"]),
         "write_answer": write["answer"],
         "write_other_answers": write["other answers"],
-        "answer_contrast": write["answer"] - write["other answers"],
+        "answer_contrast": _beyond(write["answer"], write["other answers"]),
         "answer_dla": some["answer_dla"].values,
     }
+
+
+def _beyond(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The difference, 0 where it is rounding: what lowers all tokens alike singles out none."""
+    found = own - others
+    return np.where(np.abs(found) <= CONSTANT * (np.abs(own) + np.abs(others)), 0, found)
 
 
 def _labelled(tables: np.ndarray, chance: np.ndarray) -> xr.Dataset:

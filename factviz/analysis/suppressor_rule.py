@@ -1,4 +1,4 @@
-"""Suppressors by rule: measured on all facts and both halves, chosen on one, judged on the other."""
+"""Suppressors by rule: measured on all and on halves, chosen on one, judged on the other."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,11 +29,20 @@ class Topics:
 
 
 def about_topic(fact: Fact) -> Fact:
-    """The same fact with its topic in the subject's place; where it stands twice, the last one."""
+    """The same fact with its topic in the subject's place.
+
+    Where it stands twice, the last one as whole words; if it never does, the last one.
+    """
     if not fact.topic or fact.topic == fact.subject:
         return fact
-    start = fact.prompt.rfind(fact.topic)
+    start = (_starts(fact) or [fact.prompt.rfind(fact.topic)])[-1]
     return fact.replace(subject=fact.topic, subject_start=start, topic="")
+
+
+def _starts(fact: Fact) -> list[int]:
+    """Where the topic stands as whole words ("w4", but not in "w42")."""
+    whole = rf"(?<!\w){re.escape(fact.topic)}(?!\w)"
+    return [found.start() for found in re.finditer(whole, fact.prompt)]
 
 
 def read_topics(model: FactModel, facts: Sequence[Fact]) -> Topics:
@@ -62,7 +72,7 @@ def _notes(facts: Sequence[Fact], places: Sequence[Sequence[int]]) -> list[str]:
             f"{several} of {len(facts)} topics are of several tokens: attention is summed over "
             "them, and X is the last one"
         )
-    twice = [f for f in facts if f.topic not in ("", f.subject) and f.prompt.count(f.topic) > 1]
+    twice = [f for f in facts if f.topic not in ("", f.subject) and len(_starts(f)) > 1]
     if twice:
         notes.append(
             f"{len(twice)} topics stand more than once in their prompt: the last one is taken"

@@ -31,7 +31,7 @@ def _diagram(build: FigureBuilder, bins: dict[str, Any]) -> Panel:
     pairs: list[tuple[float, float]] = []
     for method, table in bins.items():
         for row in table.to_dict("records"):
-            labels.append(f"{method}, bin {row['bin']}, {row['facts']} facts")
+            labels.append(f"{method[0]}{row['bin']}")
             classes.append(method)
             pairs.append((row["confidence"], row["accuracy"]))
     x, y = np.array(pairs).T
@@ -39,7 +39,7 @@ def _diagram(build: FigureBuilder, bins: dict[str, Any]) -> Panel:
         {"title": "confidence: P of the top token", "unit": "mean of a bin", "values": x},
         {"title": "accuracy", "unit": "share right", "values": y},
         labels,
-        title="Reliability: calibrated where accuracy is confidence",
+        title="Reliability by bin: calibrated where accuracy is confidence",
         classes=classes,
     )
 
@@ -66,7 +66,7 @@ def _table(build: FigureBuilder, table: Any) -> Panel:
     return build.matrix(
         wide.loc[methods, list(MEASURES)].to_numpy()[None],
         title="On the judging half",
-        unit="each in its own",
+        unit="fraction, NLL in nats",
         rows={"title": "method", "labels": methods, "keys": [{"method": m} for m in methods]},
         columns={"title": "measure", "labels": [NAMES[m] for m in MEASURES], "groups": []},
         order="layer",
@@ -83,7 +83,7 @@ def _changes(build: FigureBuilder, table: Any) -> Panel:
         [f"{row['method']}: {NAMES[row['measure']]}" for row in rows],
         np.array([row["change"] for row in rows]),
         title="Change from the unmitigated model",
-        unit="each in its own",
+        unit="fraction, NLL in nats",
         **edges,
     )
 
