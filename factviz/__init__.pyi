@@ -20,7 +20,9 @@ from factviz.analysis.head_vocabulary import head_vocabulary as head_vocabulary
 from factviz.analysis.hub_map import map_hubs as map_hubs
 from factviz.analysis.lens import lens as lens
 from factviz.analysis.misfires import find_misfires as find_misfires
+from factviz.analysis.mitigation import mitigate as mitigate
 from factviz.analysis.mlp_boosts import mlp_boosts as mlp_boosts
+from factviz.analysis.movers import find_movers as find_movers
 from factviz.analysis.partial import partial_result as partial_result
 from factviz.analysis.patching import patch_heads as patch_heads
 from factviz.analysis.recall_flow import follow_recall as follow_recall
@@ -30,6 +32,7 @@ from factviz.analysis.shared_attributes import find_shared_attributes as find_sh
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.analysis.summing_up import sum_up as sum_up
+from factviz.analysis.suppressors import find_suppressors as find_suppressors
 from factviz.facts.errors import FactvizError as FactvizError
 from factviz.facts.errors import FactvizWarning as FactvizWarning
 from factviz.facts.fact import Fact as Fact
@@ -57,13 +60,16 @@ from factviz.results.head_vocabulary import HeadVocabulary as HeadVocabulary
 from factviz.results.hub_map import HubMap as HubMap
 from factviz.results.lens import LogitLens as LogitLens
 from factviz.results.misfires import Misfires as Misfires
+from factviz.results.mitigation import Mitigation as Mitigation
 from factviz.results.mlp_boosts import MLPBoosts as MLPBoosts
+from factviz.results.movers import MoverHeads as MoverHeads
 from factviz.results.opening import open_result as open_result
 from factviz.results.options import options as options
 from factviz.results.recall_flow import RecallFlow as RecallFlow
 from factviz.results.reversal import Reversal as Reversal
 from factviz.results.shared_attributes import SharedAttributes as SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout as SublayerKnockout
+from factviz.results.suppressors import Suppressors as Suppressors
 from factviz.results.versions import show_versions as show_versions
 
 __version__: str

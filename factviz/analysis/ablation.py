@@ -109,9 +109,9 @@ def ablate(
     drawn = [[_draws(model, some, controls, rng) for some in sets.values()] for rng in rngs]
     means = None
     if mode == "mean":
-        means = _means(prompts, where, [*sets.values(), *_flat(drawn)])
+        means = mean_outputs(prompts, where, [*sets.values(), *_flat(drawn)])
         if not allow_idle:
-            _check_varied(means, sets, len(prompts.facts))
+            check_varied(means, sets, len(prompts.facts))
 
     def make(fact: int) -> Experiment:
         def variant(some: Sequence[Component]) -> Variant:
@@ -165,16 +165,16 @@ def _flat(
 
 
 @dataclass(frozen=True)
-class _Means:
+class MeanOutputs:
     """Mean outputs by component, and which components write the same in every prompt."""
 
     value: dict[Component, Float[Tensor, " width"]]
     constant: set[Component]
 
 
-def _means(
+def mean_outputs(
     prompts: Prompts, where: Sequence[Sequence[int]], sets: Iterable[Sequence[Component]]
-) -> _Means:
+) -> MeanOutputs:
     """The mean output of each component over facts; a fact's positions are averaged first."""
     components = sorted({component for some in sets for component in some})
     places: list[Place] = sorted({place_of(component) for component in components})
@@ -187,7 +187,7 @@ def _means(
             totals[place] = totals.get(place, torch.zeros_like(own)) + own
             squares[place] = squares.get(place, torch.zeros_like(own)) + own**2
     count, n_heads = len(prompts.facts), prompts.model.n_heads
-    found = _Means({}, set())
+    found = MeanOutputs({}, set())
     for one in components:
         place = place_of(one)
         mean = output_of(totals[place][one.layer] / count, one, n_heads)
@@ -198,7 +198,8 @@ def _means(
     return found
 
 
-def _check_varied(means: _Means, sets: Mapping[str, Sequence[Component]], count: int) -> None:
+def check_varied(means: MeanOutputs, sets: Mapping[str, Sequence[Component]], count: int) -> None:
+    """Refuse components that all write the same in every prompt."""
     chosen = [component for some in sets.values() for component in some]
     if all(component in means.constant for component in chosen):
         raise FactvizError(

@@ -14,6 +14,7 @@ from factviz.analysis.head_classes import PROJECTION
 from factviz.analysis.known import TOP, known_rows, unknown_note
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance, texts
 from factviz.analysis.roles import ROLES, RoleTokens, role_tokens
+from factviz.analysis.top_tokens import top_tokens
 from factviz.analysis.writes import head_writes, vocabulary_logits
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
@@ -84,7 +85,7 @@ def profile_head(
         parts.attention[kept][:, layer, head],
         {"units": "fraction"},
     )
-    dataset = dataset.merge(_tops(model, np.asarray(seen.total) / len(kept), k))
+    dataset = dataset.merge(top_tokens(model, np.asarray(seen.total) / len(kept), k, dim="group"))
     dataset.attrs = {"single": isinstance(facts, Fact), "layer": int(layer), "head": int(head)}
     origin = provenance(
         model,
@@ -147,17 +148,3 @@ def _packed(
     }
     data = {"contribution": (("fact", "group", "attribute"), table, {"units": "logits"})}
     return xr.Dataset(data, coords=coords)
-
-
-def _tops(model: FactModel, mean: np.ndarray, k: int) -> xr.Dataset:
-    """The tokens a head promotes and suppresses most, of each group, mean over facts."""
-    found: dict[str, Any] = {}
-    dims = ("group", "rank")
-    for name, sign in (("promoted", -1), ("suppressed", 1)):
-        order = np.argsort(sign * mean, axis=1, kind="stable")[:, :k]
-        size = len(model.tokenizer)
-        named = [[model.tokenizer.decode([i]) if i < size else "" for i in row] for row in order]
-        found[name] = (dims, np.take_along_axis(mean, order, 1), {"units": "logits"})
-        found[f"{name}_token"] = (dims, texts(named, order.shape[1]))
-    made = xr.Dataset(found, coords={"rank": np.arange(1, found["promoted"][1].shape[1] + 1)})
-    return made.set_coords(["promoted_token", "suppressed_token"])

@@ -81,7 +81,7 @@ def read_targets(
     ----------
     model, facts, tokens
     topics : [fact]
-        Position of each prompt's topic token.
+        X, each prompt's topic token.
     seed : int
         Of shuffles and random directions.
 
@@ -91,7 +91,7 @@ def read_targets(
         If an answer is no token of the model.
     """
     memo: Memo = {}
-    x = np.array([row.ids[at] for row, at in zip(tokens, topics, strict=True)])
+    x = np.array(topics)
     y, kinds = _answers(model, facts, tokens, memo)
     unique = np.unique([*x, *y, *(token for row in kinds for token in row)])
     ids = torch.tensor(unique, device=model.device)

@@ -19,7 +19,7 @@ from factviz.analysis.mlp_terms import Heads, check_heads, end_states
 from factviz.analysis.partial import progress
 from factviz.analysis.places import layers_of
 from factviz.analysis.provenance import fact_coordinates, provenance, texts
-from factviz.analysis.topics import long_topics, topic_positions
+from factviz.analysis.topics import read_topics
 from factviz.analysis.writes import vocabulary_logits
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
@@ -115,8 +115,8 @@ def decompose_mlps(
     tokens = model.tokenize_all(found)
     states = end_states(model, tokens)
     check_heads(states, heads)
-    topics = topic_positions(model, found, tokens)
-    targets = read_targets(model, found, tokens, topics, seed=seed)
+    topics = read_topics(model, found)
+    targets = read_targets(model, found, tokens, topics.ids, seed=seed)
     fitter = Fitter(states, settings, sampling, targets, [])
     fitted = _fit_layers(fitter, wanted, strict=layers is not None)
     dataset = _packed(model, found, fitter, fitted, k)
@@ -128,7 +128,7 @@ def decompose_mlps(
         projection="fit: none, vectors of the residual stream; cosines: P2, γ ⊙ centred W_U",
         layer_norm="none",
         target="the MLP's output at END",
-        notes=[*fitter.notes, *_set_notes(found), *long_topics(found, tokens, topics)],
+        notes=[*fitter.notes, *_set_notes(found), *topics.notes],
         solver=_told(settings),
         heads=heads,
         blocks="parallel" if states.parallel else "sequential",

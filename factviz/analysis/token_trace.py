@@ -16,7 +16,7 @@ from factviz.analysis.lens import read_states
 from factviz.analysis.mlp_terms import EndStates, end_states
 from factviz.analysis.outcomes import answer_id
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance, texts
-from factviz.analysis.topics import long_topics, topic_positions
+from factviz.analysis.topics import read_topics
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -57,9 +57,8 @@ def follow_tokens(model: FactModel, facts: Fact | Iterable[Fact], *, seed: int =
     """
     found = as_facts(facts)
     tokens = model.tokenize_all(found)
-    topics = topic_positions(model, found, tokens)
-    x = [row.ids[at] for row, at in zip(tokens, topics, strict=True)]
-    ids, others = _followed(found, x, [answer_id(model, fact) for fact in found], seed)
+    topics = read_topics(model, found)
+    ids, others = _followed(found, topics.ids, [answer_id(model, fact) for fact in found], seed)
     states = end_states(model, tokens)
     _check_last(states)
     notes = [] if not states.parallel else [
@@ -74,7 +73,7 @@ def follow_tokens(model: FactModel, facts: Fact | Iterable[Fact], *, seed: int =
         projection="logit lens: final layer norm recomputed on each state, then W_U",
         layer_norm="recomputed",
         target=f"centred logits at END{before_cap(model)}",
-        notes=[*notes, *long_topics(found, tokens, topics)],
+        notes=[*notes, *topics.notes],
         control="X and Y of another fact, of the same relation where one differs in both",
         blocks="parallel" if states.parallel else "sequential",
     )

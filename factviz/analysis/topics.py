@@ -1,53 +1,80 @@
-"""The topic token X of a prompt: the last token of the topic, or of the subject (P2)."""
+"""The topic of a fact (P2's X): where it stands in the prompt, and its token."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from factviz.analysis.positions import subject_positions
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
-from factviz.facts.tokens import PromptTokens, encode_prompts
+from factviz.facts.tokens import PromptTokens
 from factviz.models.factmodel import FactModel
 
 
-def topic_positions(
-    model: FactModel, facts: Sequence[Fact], tokens: Sequence[PromptTokens]
-) -> list[int]:
-    """Where each prompt's topic ends: a topic of several tokens is known by its last.
+@dataclass(frozen=True)
+class Topics:
+    """The topics of facts as a model reads them.
+
+    prompts [fact]: the prompts, whose source group "subject" is the topic; positions [fact] of all
+    of a topic's tokens, END too where the prompt ends with it; ids [fact]: X, a topic's last token,
+    as it stands in the prompt.
+    """
+
+    prompts: list[PromptTokens]
+    positions: list[tuple[int, ...]]
+    ids: list[int]
+    notes: list[str]
+
+
+def about_topic(fact: Fact) -> Fact:
+    """The same fact with its topic in the subject's place.
+
+    Where it stands twice, the last one as whole words; if it never does, the last one.
+    """
+    if not fact.topic or fact.topic == fact.subject:
+        return fact
+    start = (_starts(fact) or [fact.prompt.rfind(fact.topic)])[-1]
+    return fact.replace(subject=fact.topic, subject_start=start, topic="")
+
+
+def _starts(fact: Fact) -> list[int]:
+    """Where the topic stands as whole words ("w4", but not in "w42")."""
+    whole = rf"(?<!\w){re.escape(fact.topic)}(?!\w)"
+    return [found.start() for found in re.finditer(whole, fact.prompt)]
+
+
+def read_topics(model: FactModel, facts: Sequence[Fact]) -> Topics:
+    """Find the topics: `Fact.topic`, or else the subject.
 
     Raises
     ------
     FactvizError
         If a topic has no token of its own.
     """
-    return [_last(model, fact, row) for fact, row in zip(facts, tokens, strict=True)]
+    asked = [about_topic(fact) for fact in facts]
+    prompts = model.tokenize_all(asked)
+    places = [subject_positions(*pair) for pair in zip(asked, prompts, strict=True)]
+    for fact, at in zip(asked, places, strict=True):
+        if not at:
+            raise FactvizError(
+                f"topic {fact.subject!r} has no token of its own in {fact.prompt[:80]!r}"
+            )
+    ids = [row.ids[at[-1]] for row, at in zip(prompts, places, strict=True)]
+    return Topics(prompts, places, ids, _notes(facts, places))
 
 
-def _last(model: FactModel, fact: Fact, row: PromptTokens) -> int:
-    if not fact.topic or fact.topic == fact.subject:
-        found = subject_positions(fact, row)
-        if found:
-            return found[-1]
-        raise FactvizError(
-            f"subject {fact.subject!r} has no token of its own in {fact.prompt[:80]!r}"
+def _notes(facts: Sequence[Fact], places: Sequence[Sequence[int]]) -> list[str]:
+    notes: list[str] = []
+    if several := sum(len(at) > 1 for at in places):
+        notes.append(
+            f"{several} of {len(facts)} topics are of several tokens: attention is summed over "
+            "them, and X is the last one"
         )
-    final = fact.prompt.rfind(fact.topic) + len(fact.topic.rstrip()) - 1
-    spans = encode_prompts(model.tokenizer, [fact])[0][1]
-    found = [index for index, (start, stop) in enumerate(spans) if start <= final < stop]
-    if not found:
-        raise FactvizError(f"topic {fact.topic!r} has no token in {fact.prompt[:80]!r}")
-    return found[-1] + row.has_bos
-
-
-def long_topics(
-    facts: Sequence[Fact], tokens: Sequence[PromptTokens], positions: Sequence[int]
-) -> list[str]:
-    """A sentence on topics of several tokens, if there are any."""
-    count = 0
-    for fact, row, last in zip(facts, tokens, positions, strict=True):
-        text = row.texts[last].strip()
-        count += len(text) < len((fact.topic or fact.subject).strip())
-    if not count:
-        return []
-    return [f"{count} of {len(facts)} topics have several tokens: X is the last of each"]
+    twice = [f for f in facts if f.topic not in ("", f.subject) and len(_starts(f)) > 1]
+    if twice:
+        notes.append(
+            f"{len(twice)} topics stand more than once in their prompt: the last one is taken"
+        )
+    return notes

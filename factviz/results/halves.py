@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from factviz.facts.errors import FactvizError
+
+HALVES = ("first", "second")
+SAMPLES = ("all", *HALVES)
+"""All facts, and either half of their subjects."""
 
 
 def subject_halves(
@@ -66,3 +71,42 @@ def subject_folds(
     )
     fold = {name: place % folds for place, (_, _, name) in enumerate(order)}
     return [fold[subject] for subject in subjects]
+
+
+def sample_rows(
+    subjects: Sequence[str], relations: Sequence[str], *, seed: int = 0
+) -> dict[str, Int[np.ndarray, " own"]]:
+    """The numbers of the facts of each of `SAMPLES`.
+
+    Raises
+    ------
+    FactvizError
+        If there are fewer than two subjects.
+    """
+    halves = subject_halves(subjects, relations, seed=seed)
+    whole = np.arange(len(subjects))
+    return {"all": whole} | {n: np.array(h) for n, h in zip(HALVES, halves, strict=True)}
+
+
+def cross_fit(
+    holds: Callable[[str, Bool[np.ndarray, " n"] | None], Bool[np.ndarray, " n"]],
+) -> tuple[Bool[np.ndarray, "half n"], Bool[np.ndarray, "half n"]]:
+    """What a rule chooses on each half, and what of that holds on the other half.
+
+    Parameters
+    ----------
+    holds
+        ``holds(half, among)``: which parts the rule holds for on a half; ``among`` are those that
+        are judged (None while choosing: all), for a correction for how many they are.
+
+    Returns
+    -------
+    chosen, held : [half, n]
+        Row i: chosen on half i; of these, what holds on the other half.
+    """
+    chosen = np.stack([holds(half, None) for half in HALVES])
+    held = np.zeros_like(chosen)
+    for row, other in enumerate(reversed(HALVES)):
+        if chosen[row].any():
+            held[row] = holds(other, chosen[row]) & chosen[row]
+    return chosen, held

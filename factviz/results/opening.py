@@ -33,12 +33,15 @@ _KINDS = {
     "MLPBoosts": "factviz.results.mlp_boosts",
     "MLPDecomposition": "factviz.results.mlp_decomposition",
     "Misfires": "factviz.results.misfires",
+    "Mitigation": "factviz.results.mitigation",
+    "MoverHeads": "factviz.results.movers",
     "RecallFlow": "factviz.results.recall_flow",
     "PathPatching": "factviz.results.path_patching",
     "Reversal": "factviz.results.reversal",
     "SharedAttributes": "factviz.results.shared_attributes",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
     "TokenTrace": "factviz.results.token_trace",
+    "Suppressors": "factviz.results.suppressors",
 }
 
 

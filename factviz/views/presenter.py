@@ -23,13 +23,16 @@ from factviz.results.head_vocabulary import HeadVocabulary
 from factviz.results.hub_map import HubMap
 from factviz.results.lens import LogitLens
 from factviz.results.misfires import Misfires
+from factviz.results.mitigation import Mitigation
 from factviz.results.mlp_boosts import MLPBoosts
 from factviz.results.mlp_decomposition import MLPDecomposition
+from factviz.results.movers import MoverHeads
 from factviz.results.path_patching import PathPatching
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout
+from factviz.results.suppressors import Suppressors
 from factviz.results.token_trace import TokenTrace
 from factviz.views import (
     additive_motif,
@@ -50,12 +53,15 @@ from factviz.views import (
     hub_map,
     lens,
     misfires,
+    mitigation,
     mlp_boosts,
     mlp_decomposition,
+    movers,
     path_patching,
     reversal,
     shared_attributes,
     sublayer_knockout,
+    suppressors,
     token_trace,
 )
 from factviz.views.spec import Figure
@@ -83,11 +89,14 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     MLPDecomposition.kind: mlp_decomposition.build,
     Misfires.kind: misfires.build,
     PathPatching.kind: path_patching.build,
+    Mitigation.kind: mitigation.build,
+    MoverHeads.kind: movers.build,
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
     SublayerKnockout.kind: sublayer_knockout.build,
     TokenTrace.kind: token_trace.build,
+    Suppressors.kind: suppressors.build,
 }
 
 

@@ -14,6 +14,7 @@ import factviz as fv
 from factviz.analysis.cards.criteria import criteria
 from factviz.analysis.cards.knockouts import measure_directions, worst
 from factviz.analysis.cards.measuring import spread
+from factviz.analysis.cards.movers import measure_final_parts, measure_topic_heads
 from factviz.analysis.cards.recall import in_half, measure_recall, pairs_of
 from factviz.analysis.cards.text import card
 from factviz.facts import builtin
@@ -23,6 +24,7 @@ from factviz.models.mini.bpe import train_tokenizer
 from factviz.models.mini.manifest import manifest
 from factviz.models.mini.recipes import RECIPES
 from factviz.models.mini.weights import WEIGHTS
+from factviz.results.resampling import macro_means
 
 EMBEDDED = sorted(RECIPES)
 
@@ -147,3 +149,25 @@ def test_the_quickstart_fact_is_known(mini: fv.FactModel) -> None:
 def test_the_builtin_set_is_known(model: fv.FactModel) -> None:
     facts = fv.FactSet.builtin()[::30]
     assert len(facts.known(model, top_k=1)) >= 0.95 * len(facts)
+
+
+def test_cards_of_movers_and_suppressors_are_what_the_analyses_find() -> None:
+    model = fv.load_model("mini-gpt2")
+    facts = fv.FactSet.builtin()[::120]
+    heads, parts = measure_topic_heads(model, facts), measure_final_parts(model, facts)
+    traced = fv.trace(model, facts)
+    contrast = fv.attribute_logits(traced).contrast("same_relation").dataset.isel(attribute=0)
+    relations = [fact.relation for fact in facts]
+    mlps = macro_means(contrast["mlps"].values[:, -1], relations)
+    effect = {row["part"]: row["effect"][0] for row in parts}
+    assert effect["mlp 5"] == pytest.approx(float(mlps), abs=2e-4)
+    written = fv.attribute_logits(traced).by_group().isel(attribute=0).sel(group="subject").values
+    for row in heads:
+        own = written[:, row["layer"], row["head"]]
+        assert row["answer"][0] == pytest.approx(float(macro_means(own, relations)), abs=2e-4)
+    figures = json.loads((WEIGHTS / "mini-gpt2" / "measured.json").read_text())
+    said = card({**figures, "topic_heads": heads, "final_parts": parts})
+    assert "copying score" in said and "change under mean ablation" in said
+    assert {"layer", "head", "attention", "answer"} <= figures["topic_heads"][0].keys() & heads[
+        0
+    ].keys()

@@ -13,7 +13,6 @@ from factviz.analysis.cards.movers import measure_final_parts, measure_topic_hea
 from factviz.analysis.cards.recall import in_half, measure_experiments, measure_recall, pairs_of
 from factviz.facts.factset import FactSet
 from factviz.models.factmodel import FactModel
-from factviz.models.traced import trace
 
 INTERVENED, ATTRIBUTED = 250, 600
 """Facts that are run many times over, and facts that are run once."""
@@ -63,8 +62,7 @@ def spread(facts: FactSet, count: int) -> FactSet:
 
 
 def _movers(model: FactModel, facts: FactSet, seed: int) -> Mapping[str, Any]:
-    traced = trace(model, facts)
     return {
-        "topic_heads": measure_topic_heads(traced, seed=seed),
-        "final_parts": measure_final_parts(traced, seed=seed),
+        "topic_heads": measure_topic_heads(model, facts, seed=seed),
+        "final_parts": measure_final_parts(model, facts, seed=seed),
     }

@@ -18,11 +18,11 @@ from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, asked
 from factviz.models.factmodel import FactModel
 from factviz.models.mini import splits
+from factviz.results.calibration import calibration_error
 from factviz.results.resampling import subject_bands
 
 MOST = 3000
 """Pairs of each kind that are asked: more would narrow intervals that are narrow already."""
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,6 @@ def band(
     subjects, relations = [f.subject for f in facts], [f.relation for f in facts]
     found = subject_bands(values, subjects, relations, seed=seed)
     return [round(float(number), 4) for number in found]
-
-
-def calibration_error(
-    confidence: Float[np.ndarray, " fact"], right: Float[np.ndarray, " fact"]
-) -> float:
-    """Expected calibration error: mean |confidence − accuracy| over bins of equal mass."""
-    order = np.argsort(confidence, kind="stable")
-    bins = [rows for rows in np.array_split(order, BINS) if len(rows)]
-    gaps = [abs(float(confidence[rows].mean() - right[rows].mean())) for rows in bins]
-    return float(np.average(gaps, weights=[len(rows) for rows in bins]))
 
 
 def pairs_of(name: str, half: str, *, seed: int = 0) -> list[Fact]:

@@ -361,7 +361,16 @@ def _topic_heads(found: Sequence[Found]) -> str:
         for row in found
     ]
     columns = ["head", "attention END → subject", "written to the answer from there, logits"]
-    return _table("Heads that read the topic", columns, rows)
+    if "mover" not in found[0]:  # a card from before they were looked for
+        return _table("Heads that read the topic", columns, rows)
+    for text, row in zip(rows, found, strict=True):
+        text += [_number(row["r"]), f"{row['copying']:.2f}"]
+    movers = [text[0] for text, row in zip(rows, found, strict=True) if row["mover"]]
+    said = (
+        f"Movers: {', '.join(movers)}." if movers else "That one of them is a mover is not shown."
+    )
+    columns += ["r of attention with the write of the topic", "copying score"]
+    return _table("Heads that read the topic", columns, rows, said)
 
 
 def _final_parts(found: Sequence[Found]) -> str:
@@ -373,4 +382,15 @@ def _final_parts(found: Sequence[Found]) -> str:
         else "That a part of the last layer holds the answer back is not shown."
     )
     columns = ["part of the last layer", "a − mean(R), logits"]
+    if "suppressor" in found[0]:
+        for text, row in zip(rows, found, strict=True):
+            text += [_number(row["ablation"]), _number(row["correlation"])]
+        names = [row["part"] for row in found if row["suppressor"]]
+        held = (
+            f"Suppressors: {', '.join(names)}."
+            if names
+            else "That one is a suppressor is not shown."
+        )
+        said = f"{said} {held}"
+        columns += ["change under mean ablation, logits", "r of the effect with P(answer)"]
     return _table("What the last layer does to the answer", columns, rows, said)
