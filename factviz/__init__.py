@@ -50,6 +50,7 @@ _PUBLIC = {
     "classify_heads": "factviz.analysis.head_classes",
     "compare": "factviz.results.comparison",
     "compare_effects": "factviz.analysis.head_effects",
+    "edit_head": "factviz.analysis.head_editing",
     "explore_heads": "factviz.notebook.head_explorer",
     "extraction_events": "factviz.analysis.extraction",
     "find_enriching_neurons": "factviz.analysis.enriching_neurons",

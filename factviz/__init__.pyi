@@ -14,6 +14,7 @@ from factviz.analysis.enriching_neurons import find_enriching_neurons as find_en
 from factviz.analysis.extraction import extraction_events as extraction_events
 from factviz.analysis.gradients import gradients as gradients
 from factviz.analysis.head_classes import classify_heads as classify_heads
+from factviz.analysis.head_editing import edit_head as edit_head
 from factviz.analysis.head_effects import compare_effects as compare_effects
 from factviz.analysis.head_profile import profile_head as profile_head
 from factviz.analysis.head_vocabulary import head_vocabulary as head_vocabulary
