@@ -10,6 +10,7 @@ from factviz.analysis.class_effects import keep_heads as keep_heads
 from factviz.analysis.class_effects import patch_classes as patch_classes
 from factviz.analysis.class_effects import split_facts as split_facts
 from factviz.analysis.double_knockout import knock_out_paths as knock_out_paths
+from factviz.analysis.edit_effects import compare_edits as compare_edits
 from factviz.analysis.enriching_neurons import find_enriching_neurons as find_enriching_neurons
 from factviz.analysis.extraction import extraction_events as extraction_events
 from factviz.analysis.gradients import gradients as gradients
@@ -48,6 +49,7 @@ from factviz.results.attribution import Attribution as Attribution
 from factviz.results.causal import Causal as Causal
 from factviz.results.comparison import Comparison as Comparison
 from factviz.results.comparison import compare as compare
+from factviz.results.edit_effects import EditEffects as EditEffects
 from factviz.results.enriching_neurons import EnrichingNeurons as EnrichingNeurons
 from factviz.results.extraction import Extraction as Extraction
 from factviz.results.gradients import Gradients as Gradients

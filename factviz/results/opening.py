@@ -21,6 +21,7 @@ _KINDS = {
     "Attribution": "factviz.results.attribution",
     "Causal": "factviz.results.causal",
     "Comparison": "factviz.results.comparison",
+    "EditEffects": "factviz.results.edit_effects",
     "EnrichingNeurons": "factviz.results.enriching_neurons",
     "Extraction": "factviz.results.extraction",
     "Gradients": "factviz.results.gradients",

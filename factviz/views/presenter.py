@@ -13,6 +13,7 @@ from factviz.results.attribution import Attribution
 from factviz.results.base import Result
 from factviz.results.causal import Causal
 from factviz.results.comparison import Comparison
+from factviz.results.edit_effects import EditEffects
 from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
@@ -35,6 +36,7 @@ from factviz.views import (
     attribution,
     causal,
     comparison,
+    edit_effects,
     enriching_neurons,
     extraction,
     flow,
@@ -64,6 +66,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Attribution.kind: attribution.build,
     Causal.kind: causal.build,
     Comparison.kind: comparison.build,
+    EditEffects.kind: edit_effects.build,
     EnrichingNeurons.kind: enriching_neurons.build,
     Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
