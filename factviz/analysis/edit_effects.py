@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
-from torch import Tensor
 
 from factviz.analysis.components import (
     SAME,
-    Component,
     Named,
     component_sets,
     heads_only,
     names_in,
-    random_like,
 )
 from factviz.analysis.controls import check_draws
+from factviz.analysis.edit_controls import SIZES, Match, Run, Sizes, planned_runs
 from factviz.analysis.experiments import MEASURES, read_logits, target_text
-from factviz.analysis.grouped import chunks
 from factviz.analysis.head_editing import Plan, Side, planned
 from factviz.analysis.outcomes import Prompts, Target, read_prompts, target_ids, target_texts
 from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.provenance import fact_coordinates, provenance
-from factviz.analysis.writes import head_write
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.models.factmodel import FactModel
-from factviz.models.traced import trace
 from factviz.results.edit_effects import EditEffects
 
-Match = Literal["weights", "output"]
-SIZES = {
-    "weights": "‖ΔW_OV‖_F, of the weights as stored",
-    "output": "the change of what the head adds to the residual stream at END, root mean square "
-    "over the facts",
-}
-_TRIES = 20
 _FAR = 3  # a control that is edited so many times as far is told of
 
 
@@ -111,8 +97,8 @@ def compare_edits(
     sets = component_sets(model, heads, separately=separately)
     heads_only(sets)
     with model.lock:
-        sizes = _Sizes(prompts, plan, match)
-        runs = _runs(sizes, sets, controls, np.random.default_rng(seed))
+        sizes = Sizes(prompts, plan, match)
+        runs = planned_runs(sizes, sets, controls, np.random.default_rng(seed))
         job = _Job(prompts, plan, runs, target, allow_idle=allow_idle)
         asked = {"heads": names_in(sets), "match": match}
 
@@ -127,174 +113,6 @@ def compare_edits(
     return found
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One state of the model: clean ("base"), edited, or a control's."""
-
-    variant: str
-    name: str = ""
-    draw: int = -1
-    heads: tuple[tuple[int, int, float], ...] = ()
-    size: float = 0.0
-
-    @property
-    def amount(self) -> float:
-        """How far the edit of the head that went farthest went."""
-        return max((amount for _, _, amount in self.heads), default=0.0)
-
-    @property
-    def told(self) -> str:
-        """The heads, by name."""
-        return ", ".join(f"L{layer}H{head}" for layer, head, _ in self.heads)
-
-
-@dataclass
-class _Sizes:
-    """How much the whole edit of any head changes; measured when first asked for."""
-
-    prompts: Prompts
-    plan: Plan
-    match: Match
-    found: dict[Component, float] = field(default_factory=dict[Component, float])
-    clean: dict[Component, Tensor] = field(default_factory=dict[Component, Tensor])
-
-    def of(self, head: Component) -> float:
-        """The size of the edit of a head.
-
-        Raises
-        ------
-        FactvizError
-            If it can't be made, or changes nothing.
-        """
-        if head not in self.found:
-            before = self._writes(head) if self.match == "output" else None
-            with self.plan.applied(self.prompts.model, [(head.layer, head.head, 1.0)]) as made:
-                self.found[head] = made[0].size
-                if before is not None:
-                    apart = (self._writes(head) - before).double()
-                    self.found[head] = float(apart.square().sum(1).mean().sqrt())
-        return self.found[head]
-
-    def maybe(self, head: Component) -> float:
-        """The same; 0 where the head can't be edited so."""
-        try:
-            return self.of(head)
-        except FactvizError:
-            return 0.0
-
-    def _writes(self, head: Component) -> Float[Tensor, "fact d_model"]:
-        """What the head adds to the stream at END, fact by fact in one order."""
-        its = self.prompts
-        parts = [
-            head_write(
-                trace(
-                    its.model, [its.facts[i] for i in some], tokens=[its.tokens[i] for i in some]
-                ),
-                head.layer,
-                head.head,
-            )
-            for some in chunks(its.model, its.facts, its.tokens)
-        ]
-        return torch.cat(parts)
-
-
-def _runs(
-    sizes: _Sizes,
-    sets: Mapping[str, Sequence[Component]],
-    controls: int,
-    rng: np.random.Generator,
-) -> list[_Run]:
-    """The clean run, the edits, then the control draws of each."""
-    named = {head for some in sets.values() for head in some}
-    effects: list[_Run] = []
-    drawn: list[_Run] = []
-    for name, some in sets.items():
-        if sizes.plan.swap is not None and len(some) > 1:
-            raise FactvizError(
-                f"{name!r} holds {len(some)} heads, and a swap has one and its partner: "
-                "separately=True makes one run of each"
-            )
-        heads = tuple((one.layer, one.head, 1.0) for one in some)
-        size = _together([sizes.of(one) for one in some])
-        effects.append(_Run("intervened", name, heads=heads, size=size))
-        if not size:
-            raise FactvizError(f"{name}: {sizes.plan.told} changes nothing that {sizes.match} show")
-        if controls:
-            drawn += _controls(sizes, name, some, named, controls, rng)
-    return [_Run("base"), *effects, *drawn]
-
-
-def _together(sizes: Iterable[float]) -> float:
-    return float(np.linalg.norm(list(sizes)))
-
-
-def _controls(
-    sizes: _Sizes,
-    name: str,
-    some: Sequence[Component],
-    named: set[Component],
-    count: int,
-    rng: np.random.Generator,
-) -> list[_Run]:
-    draws = (
-        [_rescaled(sizes, some, named, rng) for _ in range(count)]
-        if sizes.plan.swap is None
-        else _nearest(sizes, some[0], named, count)
-    )
-    kept = [heads for heads in draws if heads]
-    if len(kept) < count:
-        model = sizes.prompts.model
-        raise FactvizError(
-            f"{name}: {len(kept)} of {count} controls can be drawn, as {model.name} has "
-            f"{model.n_layers} × {model.n_heads} heads, and others than those named must be able "
-            "to take the edit: name fewer heads, or fewer controls (controls=0 for none)"
-        )
-    return [
-        _Run(
-            "control",
-            name,
-            draw,
-            heads,
-            _together(a * sizes.of(Component("head", i, h)) for i, h, a in heads),
-        )
-        for draw, heads in enumerate(kept)
-    ]
-
-
-def _rescaled(
-    sizes: _Sizes, some: Sequence[Component], named: set[Component], rng: np.random.Generator
-) -> tuple[tuple[int, int, float], ...]:
-    """Random heads, each edited as far as its counterpart's change is large; () for none."""
-    model = sizes.prompts.model
-    for _ in range(_TRIES):
-        # Others than all that are named, as long as there are enough.
-        drawn = random_like(model, some, rng, avoid=named) or random_like(model, some, rng)
-        if drawn is None:
-            return ()
-        amounts = [
-            (sizes.of(one), sizes.maybe(other)) for one, other in zip(some, drawn, strict=True)
-        ]
-        if all(there for _, there in amounts):
-            pairs = zip(drawn, amounts, strict=True)
-            return tuple((one.layer, one.head, here / there) for one, (here, there) in pairs)
-    return ()
-
-
-def _nearest(
-    sizes: _Sizes, one: Component, named: set[Component], count: int
-) -> list[tuple[tuple[int, int, float], ...]]:
-    """Other heads, swapped with the same partner, whose change is nearest in size."""
-    model, size = sizes.prompts.model, sizes.of(one)
-    others = [
-        head
-        for layer in range(model.n_layers)
-        for head in (Component("head", layer, h) for h in range(model.n_heads))
-        if head not in named and (head.layer, head.head) != sizes.plan.swap and sizes.maybe(head)
-    ]
-    near = sorted(others, key=lambda head: abs(np.log(sizes.of(head) / size)))
-    return [((head.layer, head.head, 1.0),) for head in near[:count]]
-
-
 class _Job:
     """The runs, one after the other, as numbers [measure, fact, run]."""
 
@@ -302,7 +120,7 @@ class _Job:
         self,
         prompts: Prompts,
         plan: Plan,
-        runs: Sequence[_Run],
+        runs: Sequence[Run],
         target: Target,
         *,
         allow_idle: bool,
@@ -313,7 +131,7 @@ class _Job:
         self.values = np.full((len(MEASURES), len(prompts.facts), len(runs)), np.nan)
         self.done = 0
 
-    def run(self, run: _Run) -> None:
+    def run(self, run: Run) -> None:
         """All facts under one state of the model."""
         with self.plan.applied(self.prompts.model, run.heads):
             for rows, logits in self.prompts.model.end_logits(self.prompts.facts):
@@ -332,11 +150,11 @@ class _Job:
             self._check(run)
         self.done += 1
 
-    def _check(self, run: _Run) -> None:
+    def _check(self, run: Run) -> None:
         clean, edited = self.values[:2, :, 0], self.values[:2, :, self.done]
         if np.abs(edited - clean).max() <= SAME * np.abs(clean[1]).max():
             raise FactvizError(
-                f"{run.name}: its edit ({self.plan.told}) changes the target's logit on none of "
+                f"{run.name}: its edit ({self._edit()}) changes the target's logit on none of "
                 f"{len(self.prompts.facts)} facts: other facts, another edit, or allow_idle=True"
             )
 
@@ -370,12 +188,15 @@ class _Job:
             target=target_text(self.target, model),
             notes=self._notes(),
             verb="compare_edits",
-            edit=self.plan.told,
+            edit=self._edit(),
             asked=asked,
             size=SIZES[match],
             control=self._control(draws),
         )
         return EditEffects(dataset, origin)
+
+    def _edit(self) -> str:
+        return self.plan.told if self.plan.directions is None else f"without {self.plan.told}"
 
     def _control(self, draws: int) -> str:
         if not draws:
@@ -383,8 +204,8 @@ class _Job:
         if self.plan.swap is not None:
             return "other heads swapped with the same partner, those nearest in size"
         return (
-            "the same edit of random other heads (of the same layers as far as there are any), each "
-            "as far as it takes to change as much"
+            "the same edit of random other heads (of the same layers as far as there are any), "
+            "each as far as it takes to change as much"
         )
 
     def _notes(self) -> list[str]:

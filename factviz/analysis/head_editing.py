@@ -119,7 +119,10 @@ def edit_head(
 
 @dataclass(frozen=True)
 class Plan:
-    """One kind of edit, that can be made to any head."""
+    """One kind of edit, that can be made to any head.
+
+    ``told`` of a removal says what is taken out.
+    """
 
     told: str
     scale: float | None = None
@@ -203,6 +206,7 @@ def planned(
     if side not in ("output", "input"):
         raise FactvizError(f"side={side!r} is unknown: 'output' or 'input'")
     directions, told = _directions(model, remove, side)
+    told += " in what it writes" if side == "output" else " in what it reads"
     return Plan(told, directions=directions, side=side)
 
 

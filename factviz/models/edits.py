@@ -170,9 +170,8 @@ def removed(
         columns = exact(place)
         return [(place, columns - amount * basis.T.to(columns) @ (basis.to(columns) @ columns))]
 
-    side = "what it reads" if from_input else "what it writes"
     share = "" if amount == 1 else f", {amount:.4g} times"
-    return Change(f"{told} out of {side}: L{layer}H{head}{share}", layer, head, make)
+    return Change(f"L{layer}H{head} without {told}{share}", layer, head, make)
 
 
 def swapped(model: FactModel, layer: int, head: int, other: tuple[int, int]) -> Change:

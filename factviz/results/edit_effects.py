@@ -38,7 +38,9 @@ class EditEffects(Causal):
         if measure not in ("top1", "rank"):
             return super()._change(measure)
         rank = self.dataset["rank"].transpose("fact", "run")
-        values = (rank == 1).where(rank.notnull()) if measure == "top1" else np.log2(rank)
+        values = xr.where(rank.isnull(), np.nan, rank == 1)
+        if measure == "rank":
+            values = rank.copy(data=np.log2(rank.values))
         return (values - values.isel(run=0)).assign_attrs(units=LOSSES[measure])
 
     def effects(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -46,7 +46,7 @@ def build(result: EditEffects) -> Figure:
     data = result.dataset if chosen is None else result.dataset.isel(fact=[chosen])
     shown = EditEffects(data, said)
     table = shown.losses()
-    own = table[table["measure"] == options.get("measure", "probability")]
+    own: Any = table[table["measure"] == options.get("measure", "probability")]
     order = np.argsort(-np.abs(np.nan_to_num(own["effect"].to_numpy())), kind="stable")
     names = [str(own["component"].iloc[i]) for i in order[: options.get("top", TOP)]]
     base = number(float(data["probability"].isel(run=0).mean()), 3)
