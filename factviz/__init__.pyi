@@ -29,6 +29,7 @@ from factviz.analysis.recall_flow import follow_recall as follow_recall
 from factviz.analysis.reversal import reversal as reversal
 from factviz.analysis.robustness import check_robustness as check_robustness
 from factviz.analysis.shared_attributes import find_shared_attributes as find_shared_attributes
+from factviz.analysis.shot_comparison import compare_shots as compare_shots
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.analysis.summing_up import sum_up as sum_up
@@ -66,6 +67,7 @@ from factviz.results.options import options as options
 from factviz.results.recall_flow import RecallFlow as RecallFlow
 from factviz.results.reversal import Reversal as Reversal
 from factviz.results.shared_attributes import SharedAttributes as SharedAttributes
+from factviz.results.shot_comparison import ShotComparison as ShotComparison
 from factviz.results.sublayer_knockout import SublayerKnockout as SublayerKnockout
 from factviz.results.versions import show_versions as show_versions
 

@@ -36,6 +36,7 @@ _KINDS = {
     "RecallFlow": "factviz.results.recall_flow",
     "Reversal": "factviz.results.reversal",
     "SharedAttributes": "factviz.results.shared_attributes",
+    "ShotComparison": "factviz.results.shot_comparison",
     "SublayerKnockout": "factviz.results.sublayer_knockout",
 }
 

@@ -28,6 +28,7 @@ from factviz.results.mlp_boosts import MLPBoosts
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
+from factviz.results.shot_comparison import ShotComparison
 from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.views import (
     additive_motif,
@@ -52,6 +53,7 @@ from factviz.views import (
     mlp_boosts,
     reversal,
     shared_attributes,
+    shot_comparison,
     sublayer_knockout,
 )
 from factviz.views.spec import Figure
@@ -81,6 +83,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
+    ShotComparison.kind: shot_comparison.build,
     SublayerKnockout.kind: sublayer_knockout.build,
 }
 
