@@ -125,7 +125,7 @@ def planned_runs(
         size = _together([sizes.of(one) for one in some])
         effects.append(Run("intervened", name, heads=heads, size=size))
         if not size:
-            raise FactvizError(f"{name}: {sizes.plan.told} changes nothing that {sizes.match} show")
+            raise FactvizError(f"{name}: the edit changes nothing: {SIZES[sizes.match]} is 0")
         if controls:
             draws = _draws(sizes, some, named, controls, rng)
             drawn += _controls(sizes, name, draws, controls)

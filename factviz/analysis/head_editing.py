@@ -159,7 +159,7 @@ class Plan:
             _check_number("amount", amount)
         with model.lock:
             changes = [self.change(model, *one) for one in asked]
-            before = [head_maps.ov_of_head(model, layer, head) for layer, head, _ in asked]
+            before = [head_maps.maps_of_head(model, layer, head) for layer, head, _ in asked]
             with edits.edited(model, changes):
                 yield [
                     _measured(model, change, old)
@@ -168,10 +168,15 @@ class Plan:
 
 
 @torch.inference_mode()
-def _measured(model: FactModel, change: edits.Change, before: tuple[Tensor, Tensor]) -> HeadEdit:
-    now = head_maps.ov_of_head(model, change.layer, change.head)
+def _measured(model: FactModel, change: edits.Change, before: head_maps.Maps) -> HeadEdit:
+    """The size of a change that has been made; refuse one that left all that a head writes."""
+    now = head_maps.maps_of_head(model, change.layer, change.head)
+    if not head_maps.ov_distance(before, now, with_bias=True):
+        raise FactvizError(
+            f"{change.told} changes nothing: its weights are others, but W_OV and b_V·W_O are not"
+        )
     size = head_maps.ov_distance(before, now)
-    whole = head_maps.ov_distance((before[0], torch.zeros_like(before[1])), before)
+    whole = head_maps.ov_distance(before._replace(output=torch.zeros_like(before.output)), before)
     share = size / whole if whole else math.inf
     return HeadEdit(change.layer, change.head, change.told, size, share)
 

@@ -117,21 +117,28 @@ def _matches(module: nn.Module, rows: Float[Tensor, "d_head d_model"]) -> list[i
     ]
 
 
-def ov_of_head(
-    model: FactModel, layer: int, head: int
-) -> tuple[Float[Tensor, "d_head d_model"], Float[Tensor, "d_model d_head"]]:
-    """W_V and W_O of a head as they are now, copied, in float64."""
-    value = values_of_head(model, layer, head).weight
-    return exact(value).clone(), exact(output_of_head(model, layer, head)).clone()
+class Maps(NamedTuple):
+    """W_V, b_V and W_O of a head, copied, in float64; b_V is 0 where there is none."""
+
+    value: Float[Tensor, "d_head d_model"]
+    bias: Float[Tensor, " d_head"]
+    output: Float[Tensor, "d_model d_head"]
 
 
-def ov_distance(
-    before: tuple[Float[Tensor, "d_head d_model"], Float[Tensor, "d_model d_head"]],
-    after: tuple[Float[Tensor, "d_head d_model"], Float[Tensor, "d_model d_head"]],
-) -> float:
-    """‖ΔW_OV‖_F, without building a [d_model, d_model] matrix."""
-    values = torch.cat([after[0], before[0]])
-    outputs = torch.cat([after[1], -before[1]], 1)
+def maps_of_head(model: FactModel, layer: int, head: int) -> Maps:
+    """A head's maps as they are now."""
+    value, bias = values_of_head(model, layer, head)
+    bias = value.new_zeros(len(value)) if bias is None else bias
+    output = output_of_head(model, layer, head)
+    return Maps(*(exact(part).clone() for part in (value, bias, output)))
+
+
+def ov_distance(before: Maps, after: Maps, *, with_bias: bool = False) -> float:
+    """‖ΔW_OV‖_F, without building a [d_model, d_model] matrix; b_V as one more input, if wanted."""
+    values = torch.cat([after.value, before.value])
+    if with_bias:
+        values = torch.cat([values, torch.cat([after.bias, before.bias])[:, None]], 1)
+    outputs = torch.cat([after.output, -before.output], 1)
     # ‖O V‖² = tr(OᵀO · VVᵀ); through QR, as the Gram matrices would square the rounding.
     left, right = torch.linalg.qr(outputs).R, torch.linalg.qr(values.T).R
     return float((left @ right.T).norm())

@@ -94,8 +94,8 @@ class ShotComparison(FactResult):
         Dataset
             answer_write and topic_write [shots, layer], logits: what the heads of this and all
             earlier layers wrote, summed; attention [shots, layer]: to the topic, mean over the
-            layer's heads. Each also as _control, and _difference (paired), and each of these with _low and _high (95 %,
-            bootstrap by subject).
+            layer's heads. Each also as _control, and _difference (paired), and each of these with
+            _low and _high (95 %, bootstrap by subject).
         """
         found: dict[str, Any] = {}
         for name in MEASURES:
@@ -180,8 +180,8 @@ class ShotComparison(FactResult):
         DataFrame
             fact, shots, layer; answer_write, answer_write_control, topic_write, topic_write_control
             (logits, the heads of this and all earlier layers), attention, attention_control (mean
-            over the layer's heads); probability, logit and rank of the answer (of the whole run), prompt, subject,
-            relation.
+            over the layer's heads); probability, logit and rank of the answer (of the whole run),
+            prompt, subject, relation.
         """
         data = self.dataset
         sizes = [data.sizes[name] for name in ("fact", "shots", "layer")]

@@ -378,6 +378,26 @@ def test_a_head_that_is_zero_has_nothing_to_edit() -> None:
         pytest.fail("the block must not run")
 
 
+def test_a_head_that_reads_nothing_has_nothing_to_edit() -> None:
+    """Its W_O can be scaled, but W_OV is 0 before and after."""
+    model = _model("llama")
+    with torch.no_grad():
+        values = head_maps.values_of_head(model, LAYER, HEAD)
+        values.weight.zero_()
+        assert values.bias is not None
+    with fv.edit_head(model, LAYER, HEAD, scale=3) as edit:  # b_V·W_O is three times as large
+        assert edit.size == 0
+    with torch.no_grad():
+        values.bias.zero_()
+    before = Before(model)
+    with (
+        pytest.raises(fv.FactvizError, match="changes nothing"),
+        fv.edit_head(model, LAYER, HEAD, scale=3),
+    ):
+        pytest.fail("the block must not run")
+    before.check()
+
+
 def test_weights_that_the_joint_matrix_does_not_hold_are_refused() -> None:
     """A user's own edit of the bridge's copy alone: the two no longer agree."""
     model = _model("neox-parallel")
