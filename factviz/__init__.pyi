@@ -10,10 +10,12 @@ from factviz.analysis.class_effects import keep_heads as keep_heads
 from factviz.analysis.class_effects import patch_classes as patch_classes
 from factviz.analysis.class_effects import split_facts as split_facts
 from factviz.analysis.double_knockout import knock_out_paths as knock_out_paths
+from factviz.analysis.edit_effects import compare_edits as compare_edits
 from factviz.analysis.enriching_neurons import find_enriching_neurons as find_enriching_neurons
 from factviz.analysis.extraction import extraction_events as extraction_events
 from factviz.analysis.gradients import gradients as gradients
 from factviz.analysis.head_classes import classify_heads as classify_heads
+from factviz.analysis.head_editing import edit_head as edit_head
 from factviz.analysis.head_effects import compare_effects as compare_effects
 from factviz.analysis.head_profile import profile_head as profile_head
 from factviz.analysis.head_vocabulary import head_vocabulary as head_vocabulary
@@ -29,6 +31,7 @@ from factviz.analysis.recall_flow import follow_recall as follow_recall
 from factviz.analysis.reversal import reversal as reversal
 from factviz.analysis.robustness import check_robustness as check_robustness
 from factviz.analysis.shared_attributes import find_shared_attributes as find_shared_attributes
+from factviz.analysis.shot_comparison import compare_shots as compare_shots
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.analysis.summing_up import sum_up as sum_up
@@ -50,6 +53,7 @@ from factviz.results.attribution import Attribution as Attribution
 from factviz.results.causal import Causal as Causal
 from factviz.results.comparison import Comparison as Comparison
 from factviz.results.comparison import compare as compare
+from factviz.results.edit_effects import EditEffects as EditEffects
 from factviz.results.enriching_neurons import EnrichingNeurons as EnrichingNeurons
 from factviz.results.extraction import Extraction as Extraction
 from factviz.results.gradients import Gradients as Gradients
@@ -68,6 +72,7 @@ from factviz.results.options import options as options
 from factviz.results.recall_flow import RecallFlow as RecallFlow
 from factviz.results.reversal import Reversal as Reversal
 from factviz.results.shared_attributes import SharedAttributes as SharedAttributes
+from factviz.results.shot_comparison import ShotComparison as ShotComparison
 from factviz.results.sublayer_knockout import SublayerKnockout as SublayerKnockout
 from factviz.results.suppressors import Suppressors as Suppressors
 from factviz.results.versions import show_versions as show_versions

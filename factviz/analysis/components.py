@@ -149,13 +149,17 @@ def _sublayer(kind: str, layer: int) -> Component | None:
 
 
 def random_like(
-    model: FactModel, chosen: Sequence[Component], rng: np.random.Generator
+    model: FactModel,
+    chosen: Sequence[Component],
+    rng: np.random.Generator,
+    *,
+    avoid: Iterable[Component] = (),
 ) -> tuple[Component, ...] | None:
     """As many other components of the same kinds, heads of the same layers as far as there are any.
 
-    None where the model has no more of a kind.
+    None where the model has no more of a kind, those to ``avoid`` left out too.
     """
-    taken = set(chosen)
+    taken = {*chosen, *avoid}
     found: list[Component] = []
     for component in chosen:
         others = [c for c in _same_kind(model, component) if c not in taken]

@@ -164,7 +164,7 @@ class _Job:
             kind=Causal.kind,
             projection="the model's own logits and probabilities",
             layer_norm="recomputed in every run",
-            target=_target_text(target, model),
+            target=target_text(target, model),
             notes=notes,
             **said,
         )
@@ -198,7 +198,8 @@ def read_logits(
     return torch.stack(rows).double().cpu().numpy()
 
 
-def _target_text(target: Target, model: FactModel) -> str:
+def target_text(target: Target, model: FactModel) -> str:
+    """Which token is followed, in words."""
     name = {"answer": "the answer", "top1": "the clean run's top-1"}.get(
         str(target), f"token {target}"
     )

@@ -13,6 +13,7 @@ import numpy as np
 import factviz
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens
+from factviz.models.edits import edits_of
 from factviz.models.factmodel import FactModel
 
 RAW = "P3: raw output embedding, no layer norm"  # named in every result that projects
@@ -45,6 +46,9 @@ def provenance(
     **more
         Whatever else the analysis was told.
     """
+    edits = edits_of(model)
+    if edits:
+        notes = [*notes, "made while the model was edited: " + "; ".join(edits)]
     bos = None if model.bos_id is None else model.tokenizer.convert_ids_to_tokens(model.bos_id)
     return {
         "kind": kind,
@@ -56,6 +60,7 @@ def provenance(
         "architecture": model.architecture,
         "weight_hash": model.weight_hash,
         **({"training": model.training} if model.training else {}),
+        **({"edited": edits} if edits else {}),
         "projection": projection,
         "layer_norm": layer_norm,
         "target": target,

@@ -45,6 +45,17 @@ def head_writes(traced: Trace, owners: Owners, count: int) -> Float[Tensor, "fac
     return total
 
 
+def head_write(traced: Trace, layer: int, head: int) -> Float[Tensor, "fact d_model"]:
+    """What one head added to the residual stream at END, its share of b_V too."""
+    values = traced.values[layer].to(working_dtype(traced.model))
+    own = values[:, :, head * values.shape[2] // traced.model.n_heads]
+    read = torch.einsum("fs,fsd->fd", traced.pattern[:, layer, head].to(own), own)
+    width = read.shape[1]
+    heads = read.new_zeros(len(read), 1, width * traced.model.n_heads)
+    heads[:, 0, head * width : (head + 1) * width] = read
+    return _added(traced, layer, heads)[:, 0]
+
+
 def _added(
     traced: Trace, layer: int, heads: Float[Tensor, "fact part width"]
 ) -> Float[Tensor, "fact part d_model"]:

@@ -55,7 +55,7 @@ class Geometry:
 
     def norm(self, module: nn.Module) -> Norm:
         """A norm's gain, bias and centring, from its weights as they are now."""
-        inner = _original(module)
+        inner = original(module)
         key = [fingerprint.state(tensor) for tensor in inner._parameters.values()]
         known = self._norms.get(id(inner))
         if known is None or known[0] != key:
@@ -102,7 +102,7 @@ def _layer(block: Any, index: int, architecture: str) -> Layer:
     attention = _need(block, "attn", architecture, where + "no attention")
     mlp: Any = _need(block, "mlp", architecture, where + "no MLP")
     # Some MLP modules add the residual themselves, and OPT has no MLP module: the last linear map.
-    if getattr(mlp, "name", None) is None or type(_original(mlp)).__name__ in _ADDS_RESIDUAL:
+    if getattr(mlp, "name", None) is None or type(original(mlp)).__name__ in _ADDS_RESIDUAL:
         mlp = _need(mlp, "out", architecture, where + "an MLP without an output map")
     return Layer(
         block=block,
@@ -140,27 +140,28 @@ def _logit_multiplier(config: Any) -> float:
     return float(getattr(config, "logit_scale", None) or 1.0)  # Cohere multiplies
 
 
-def _original(module: Any) -> Any:
+def original(module: Any) -> Any:
+    """The model's own module behind a bridge's."""
     return getattr(module, "original_component", None) or module
 
 
 def linear_weight(module: nn.Module) -> Float[Tensor, "out in"]:
     """The weight of a linear map, outputs first, whether it is a Linear or GPT-2's Conv1D."""
-    inner = _original(module)
+    inner = original(module)
     weight = inner.weight.detach()
     return weight.T if type(inner).__name__ == "Conv1D" else weight
 
 
 def linear_bias(module: nn.Module) -> Float[Tensor, " out"] | None:
     """The bias of a linear map, if it has one."""
-    bias = getattr(_original(module), "bias", None)
+    bias = getattr(original(module), "bias", None)
     return None if bias is None else bias.detach()
 
 
 def constant_values(geometry: Geometry, layer: Layer) -> Float[Tensor, " value"] | None:
     """b_V + β₁·W_V: the part of every value vector that no token has a share in."""
     bias = None if layer.before is None else geometry.norm(layer.before).bias
-    inner = _original(layer.value)
+    inner = original(layer.value)
     if bias is not None:
         return inner(bias)
     flat = linear_bias(layer.value)

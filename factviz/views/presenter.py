@@ -13,6 +13,7 @@ from factviz.results.attribution import Attribution
 from factviz.results.base import Result
 from factviz.results.causal import Causal
 from factviz.results.comparison import Comparison
+from factviz.results.edit_effects import EditEffects
 from factviz.results.enriching_neurons import EnrichingNeurons
 from factviz.results.extraction import Extraction
 from factviz.results.gradients import Gradients
@@ -31,6 +32,7 @@ from factviz.results.path_patching import PathPatching
 from factviz.results.recall_flow import RecallFlow
 from factviz.results.reversal import Reversal
 from factviz.results.shared_attributes import SharedAttributes
+from factviz.results.shot_comparison import ShotComparison
 from factviz.results.sublayer_knockout import SublayerKnockout
 from factviz.results.suppressors import Suppressors
 from factviz.results.token_trace import TokenTrace
@@ -41,6 +43,7 @@ from factviz.views import (
     attribution,
     causal,
     comparison,
+    edit_effects,
     enriching_neurons,
     extraction,
     flow,
@@ -60,6 +63,7 @@ from factviz.views import (
     path_patching,
     reversal,
     shared_attributes,
+    shot_comparison,
     sublayer_knockout,
     suppressors,
     token_trace,
@@ -76,6 +80,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     Attribution.kind: attribution.build,
     Causal.kind: causal.build,
     Comparison.kind: comparison.build,
+    EditEffects.kind: edit_effects.build,
     EnrichingNeurons.kind: enriching_neurons.build,
     Extraction.kind: extraction.build,
     Gradients.kind: gradients.build,
@@ -94,6 +99,7 @@ _BUILDERS: dict[str, Callable[[Any], Figure]] = {
     RecallFlow.kind: flow.build,
     Reversal.kind: reversal.build,
     SharedAttributes.kind: shared_attributes.build,
+    ShotComparison.kind: shot_comparison.build,
     SublayerKnockout.kind: sublayer_knockout.build,
     TokenTrace.kind: token_trace.build,
     Suppressors.kind: suppressors.build,

@@ -12,7 +12,7 @@ import factviz as fv
 from factviz.views.presenter import build
 from factviz.views.static_table import matrix_table
 
-KINDS = ("classes", "profile", "boosts", "motif", "source", "effects", "misfires")
+KINDS = ("classes", "profile", "boosts", "motif", "source", "effects", "misfires", "edits", "shots")
 
 
 @cache
@@ -30,6 +30,10 @@ def made(kind: str, single: bool = False) -> Any:
             model, fv.FactSet.builtin().select(subject=["Paris", "Lyon", "Berlin"]), [(2, 7)]
         ),
         "source": lambda: fv.sum_up(model, facts, by="source"),
+        "edits": lambda: fv.compare_edits(model, facts, [(2, 7), (3, 1)], scale=0, controls=1),
+        "shots": lambda: fv.compare_shots(
+            model, fv.FactSet.builtin().select(relation="country_capital")[:6], counts=(0, 1)
+        ),
     }[kind]()
 
 
@@ -101,9 +105,34 @@ def test_relations_are_a_choice_and_a_threshold_travels(tmp_path: Any) -> None:
 
 
 def test_one_fact_of_several_is_drawn() -> None:
-    for kind in ("profile", "boosts", "motif"):
+    for kind in ("profile", "boosts", "motif", "edits", "shots"):
         result = made(kind).view(fact=1)
         assert str(result.dataset["prompt"].values[1])[:20] in build(result).spec["title"]
+
+
+def test_edits_stand_beside_their_controls() -> None:
+    figure = build(made("edits"))
+    table = made("edits").losses().set_index("measure")
+    (panels,) = figure.spec["panels"]
+    assert [panel["unit"] for panel in panels][:2] == ["share of facts", "probability"]
+    bars = panels[1]
+    assert bars["labels"] == ["L2H7 + L3H1", "↳ random heads", "↳ difference"]
+    wanted = table.loc["probability", ["effect", "control", "difference"]].tolist()
+    assert figure.values(bars["values"]) == pytest.approx(wanted, abs=1e-6)
+    assert figure.values(bars["low"])[2] == pytest.approx(
+        table.loc["probability", "difference_low"], abs=1e-6
+    )
+
+
+def test_shots_have_a_line_each_beside_their_controls() -> None:
+    result = made("shots")
+    figure = build(result)
+    lines = figure.spec["panels"][0][0]
+    labels = [series["label"] for series in lines["series"]]
+    assert labels == ["0 shots", "1 shot", "0 shots, other answers", "1 shot, other answers"]
+    wanted = result.curves()["answer_write"].sel(shots=1).values
+    assert figure.values(lines["series"][1]["values"]) == pytest.approx(wanted, abs=1e-5)
+    assert any("1 shot against 0 shots" in note for note in figure.spec["notes"])
 
 
 def test_the_waterfall_ends_in_the_logit() -> None:
