@@ -51,8 +51,9 @@ def compare_edits(
     """What recall loses when W_OV of heads is edited, and when that of random heads is.
 
     The control makes the same edit to random heads, of the same layers as far as there are others,
-    each as far as it takes to change as much as its counterpart. A swap can't be made by half: its
-    control swaps other heads with the same partner, those whose change is nearest in size.
+    each as far as it takes to change as much as its counterpart (further than whole, for a head of
+    smaller weights: where a scale of 0 is matched, its own is below 0). A swap can't be made by
+    half: its control swaps other heads with the same partner, those nearest in size.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from factviz.analysis.experiments import read_logits
 from factviz.analysis.grouped import chunks
 from factviz.analysis.head_classes import PROJECTION
 from factviz.analysis.outcomes import Prompts, answer_id, generators, read_prompts
-from factviz.analysis.partial import progress
+from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance
 from factviz.analysis.topic_tokens import topic, topic_ids, topic_positions
 from factviz.facts.errors import FactvizError
@@ -89,27 +89,36 @@ def compare_shots(
         read_prompts(model, found.with_shots(count, among=pool, seed=seed)) for count in numbers
     ]
     others, notes = _others(found, pool, asked, controls, seed)
-    runs = [
-        _measure(prompts, model, others, controls, seed)
-        for prompts in progress(asked, "compare shots")
-    ]
-    dataset = _packed(model, found, numbers, asked, runs)
-    origin = provenance(
-        model,
-        [row for prompts in asked for row in prompts.tokens],
-        kind=ShotComparison.kind,
-        projection=f"heads: {PROJECTION}; recall: the model's own logits",
-        layer_norm="frozen",
-        target="centred logits at END of the answer, and of the topic's tokens (their mean)"
+    said = _said(model, controls, seed, notes)
+    runs: list[dict[str, np.ndarray]] = []
+
+    def packed() -> ShotComparison | None:
+        done = len(runs)
+        return _packed(asked[:done], numbers[:done], runs, said) if runs else None
+
+    with kept_on_interrupt(packed):
+        for prompts in progress(asked, "compare shots"):
+            measured = _measure(prompts, model, others, controls, seed)
+            runs.append(measured)
+    result = packed()
+    assert result is not None
+    return result
+
+
+def _said(model: FactModel, controls: int, seed: int, notes: Sequence[str]) -> dict[str, Any]:
+    """What the provenance says beside prompts and numbers of shots."""
+    return {
+        "kind": ShotComparison.kind,
+        "projection": f"heads: {PROJECTION}; recall: the model's own logits",
+        "layer_norm": "frozen",
+        "target": "centred logits at END of the answer, and of the topic's tokens (their mean)"
         + before_cap(model),
-        notes=notes,
-        value_bias="out",
-        shots=numbers,
-        seed=seed,
-        control=f"answers and topics of {controls} other facts of the relation (not among the "
+        "notes": notes,
+        "value_bias": "out",
+        "seed": seed,
+        "control": f"answers and topics of {controls} other facts of the relation (not among the "
         "shots, as far as there are others); as many random positions as the topic has",
-    )
-    return ShotComparison(dataset, origin)
+    }
 
 
 def _counts(counts: Iterable[int]) -> list[int]:
@@ -235,22 +244,19 @@ def _recalled(
 
 
 def _packed(
-    model: FactModel,
-    facts: Sequence[Fact],
-    numbers: Sequence[int],
     asked: Sequence[Prompts],
+    numbers: Sequence[int],
     runs: Sequence[dict[str, np.ndarray]],
-) -> xr.Dataset:
+    said: dict[str, Any],
+) -> ShotComparison:
+    """The numbers of shots that have run, labelled."""
+    model, facts = asked[0].model, asked[0].facts
     pair, heads = ("fact", "shots"), ("fact", "shots", "layer", "head")
     units = {"attention": "fraction", "attention_control": "fraction"}
-    data: dict[str, Any] = {
-        name: (
-            heads,
-            np.stack([run[name] for run in runs], 1),
-            {"units": units.get(name, "logits")},
-        )
-        for name in _NAMES
-    }
+    data: dict[str, Any] = {}
+    for name in _NAMES:
+        values = np.stack([run[name] for run in runs], 1)
+        data[name] = (heads, values, {"units": units.get(name, "logits")})
     recall = np.stack([run["recall"] for run in runs], 2)
     for name, values in zip(("probability", "logit", "rank"), recall, strict=True):
         data[name] = (pair, values)
@@ -261,4 +267,6 @@ def _packed(
         "head": np.arange(model.n_heads),
         "asked": (pair, prompts),
     }
-    return xr.Dataset(data, coords=coords, attrs={"single": False})
+    dataset = xr.Dataset(data, coords=coords, attrs={"single": False})
+    tokens = [row for prompts in asked for row in prompts.tokens]
+    return ShotComparison(dataset, provenance(model, tokens, shots=list(numbers), **said))

@@ -213,6 +213,22 @@ def test_bad_input(facts: Any, asked: dict[str, Any], words: str) -> None:
         fv.compare_shots(tiny("gpt2"), facts, **asked)
 
 
+def test_an_interrupt_keeps_the_shots_that_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, runs = shot_comparison._measure, []
+
+    def measure(*args: Any) -> Any:
+        runs.append(args)
+        if len(runs) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(shot_comparison, "_measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        fv.compare_shots(tiny("gpt2"), FACTS, counts=(0, 1, 2))
+    kept = fv.partial_result()
+    assert kept.shots == [0, 1] and kept.provenance["partial"]
+
+
 def test_capitals_on_the_embedded_model() -> None:
     """Heads write topic and answer above other facts' ones, with and without shots."""
     model = fv.load_model("mini-gpt2")
