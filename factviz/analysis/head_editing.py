@@ -15,7 +15,7 @@ from torch import Tensor
 
 from factviz.analysis.directions import attribute_directions
 from factviz.analysis.head_vocabulary import token_ids, token_name
-from factviz.analysis.topic_tokens import topic_ids
+from factviz.analysis.topics import topic, topic_ids
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet
@@ -296,12 +296,10 @@ def _tokens(model: FactModel, remove: Any) -> tuple[list[int], str]:
     if len(facts) < len(items):
         raise FactvizError("facts and words are mixed in remove=: give one or the other")
     ids = list(dict.fromkeys(one for fact in facts for one in topic_ids(model, fact)))
-    some = f"the topic of {len(facts)} facts" if len(facts) > 1 else f"the topic {_topic(facts[0])}"
+    some = (
+        f"the topic of {len(facts)} facts" if len(facts) > 1 else f"the topic {topic(facts[0])!r}"
+    )
     return ids, some
-
-
-def _topic(fact: Fact) -> str:
-    return repr(fact.topic or fact.subject)
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ from factviz.analysis.head_classes import PROJECTION
 from factviz.analysis.outcomes import Prompts, answer_id, generators, read_prompts
 from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance
-from factviz.analysis.topic_tokens import topic, topic_ids, topic_positions
+from factviz.analysis.topics import read_topics, topic, topic_ids
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, as_facts
@@ -203,8 +203,8 @@ def _measure(
 
 def _ids(model: FactModel, prompts: Prompts, fact: int, others: Sequence[Fact]) -> list[list[int]]:
     """Tokens of the answer, of other answers, of the topic and of other topics."""
-    one, row = prompts.facts[fact], prompts.tokens[fact]
-    answer, own = answer_id(model, one), topic_ids(model, one, row)
+    one = prompts.facts[fact]
+    answer, own = answer_id(model, one), topic_ids(model, one)
     answers = [token for other in others if (token := answer_id(model, other)) != answer]
     topics = [token for other in others for token in topic_ids(model, other) if token not in own]
     return [[answer], answers, own, topics]
@@ -225,7 +225,7 @@ def _attended(
 ) -> tuple[Float[np.ndarray, "layer head"], Float[np.ndarray, "layer head"]]:
     """END's attention to the topic, and to as many random positions; NaN where there are none."""
     one, tokens = traced.facts[row], traced.tokens[row]
-    own = topic_positions(traced.model, one, tokens)
+    own = read_topics(traced.model, [one]).positions[0]
     pattern = traced.pattern[row].double().cpu().numpy()  # [layer, head, source]
     mass = pattern[..., list(own)].sum(-1)
     drawn = [random_positions(tokens, own, len(own), rng) for _ in range(controls)]

@@ -45,6 +45,17 @@ def _starts(fact: Fact) -> list[int]:
     return [found.start() for found in re.finditer(whole, fact.prompt)]
 
 
+def topic(fact: Fact) -> str:
+    """The topic's words."""
+    return fact.topic or fact.subject
+
+
+def topic_ids(model: FactModel, fact: Fact) -> list[int]:
+    """All tokens of one fact's topic, as they stand in the prompt."""
+    found = read_topics(model, [fact])
+    return [found.prompts[0].ids[at] for at in found.positions[0]]
+
+
 def read_topics(model: FactModel, facts: Sequence[Fact]) -> Topics:
     """Find the topics: `Fact.topic`, or else the subject.
 
