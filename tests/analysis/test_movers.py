@@ -199,5 +199,8 @@ def test_no_mover_is_an_answer_on_the_embedded_model() -> None:
     assert found.movers == [] and "no mover found" in repr(found)
     assert (found.to_frame()["copying_read"] < 0.2).all()
     # Heads that read the topic there are, and they write the answer.
+    by_answer = fv.find_movers(model, fv.FactSet.builtin()[::60], n_shuffles=200, written="answer")
+    assert by_answer.movers and by_answer.written == "answer"
+    assert "r with the write of the answer" in repr(by_answer)
     frame = found.to_frame()
     assert ((frame["attention_low"] > 0.5) & (frame["answer_dla_low"] > 0)).sum() >= 3
