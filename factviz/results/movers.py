@@ -230,6 +230,7 @@ class MoverHeads(Result):
         told = [
             f"L{row['layer']}H{row['head']} attention {number(row['attention'])}, r "
             f"{number(row[f'r_{self.written}'])}, copies {number(row['copying_read'])}"
+            + (f" (in {row['directions']} of 2 directions)" if row["mover"] else "")
             for row in rows.head(5).to_dict("records")
         ]
         count = f"{len(found)} of {len(frame)} heads are movers" if len(found) else "no mover found"

@@ -202,7 +202,7 @@ def test_no_mover_is_an_answer_on_the_embedded_model() -> None:
     found = fv.find_movers(model, facts, n_shuffles=200)
     assert found.movers == [] and "no mover found" in repr(found)
     frame = found.to_frame()
-    assert (frame["copying_read"] < 0.2).all()
+    assert (frame["copying_read"] < 0.5).all()
     # Heads that read the topic there are, and they write the answer.
     assert ((frame["attention_low"] > 0.5) & (frame["answer_dla_low"] > 0)).sum() >= 3
     by_answer = fv.find_movers(model, facts, n_shuffles=200, written="answer")
