@@ -243,7 +243,10 @@ def _packed(
             if "control" in kinds
             else "none"
         ),
-        ece=f"top token, {asked['bins']} bins of equal mass, all facts of a half together",
+        ece=(
+            f"top token, {asked['bins']} bins of equal mass, all facts of a half together; "
+            "resampled subjects give larger errors than the whole half, so intervals lie high"
+        ),
         brier="Σ over the vocabulary of (p − [is the answer])², 0 to 2",
     )
     return Mitigation(dataset, origin)

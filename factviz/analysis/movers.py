@@ -82,6 +82,8 @@ def find_movers(
     Returns
     -------
     MoverHeads
+        Its ``directions`` say whether a mover was confirmed both ways or in one alone: one alone
+        may hang on how the subjects were halved (``seed``).
 
     Raises
     ------

@@ -105,9 +105,15 @@ class MoverHeads(Result):
         return [(int(layer), int(head)) for layer, head in zip(*np.nonzero(found), strict=True)]
 
     @property
+    def written(self) -> str:
+        """What a mover has to write by the rule that was asked for: "topic" or "answer"."""
+        asked: Mapping[str, Any] = self.provenance.get("parameters") or {}
+        return "answer" if asked.get("written") == "answer" else "topic"
+
+    @property
     def correlation(self) -> xr.DataArray:
-        """Pearson's r of attention to the topic with the write of it [layer, head]."""
-        return self.dataset["mean"].sel(sample="all", measure="r_topic", drop=True)
+        """Pearson's r of attention to the topic with the write of `written` [layer, head]."""
+        return self.dataset["mean"].sel(sample="all", measure=f"r_{self.written}", drop=True)
 
     def of(self, measure: str, *, sample: str = "all") -> xr.Dataset:
         """One of `MEASURES` with its interval: mean, low, high [layer, head].
@@ -155,7 +161,8 @@ class MoverHeads(Result):
         DataFrame
             component ("head"), layer, head, effect, low, high (what it writes of the topic, logits
             × final scale), control (the same of other topics), difference with _low and _high;
-            attention, weighted, r_topic, write_answer, answer_contrast (over R), r_answer and
+            attention, weighted, r_topic, write_answer, write_other_answers (R),
+            answer_contrast (their difference), r_answer and
             answer_dla (P1, logits, from the topic's tokens), each with _low and _high; p,
             p_corrected (of r_topic), p_answer, p_answer_corrected; r_topic_first, r_topic_second
             (by half); copying, copying_control, copying_read, copying_read_control; directions (in
@@ -170,7 +177,8 @@ class MoverHeads(Result):
         columns["control"] = self.of("write_other_topics")["mean"].values.ravel()
         named = {"topic_contrast": "difference"} | {
             name: name
-            for name in ("attention", "weighted", "r_topic", "write_answer", "answer_contrast",
+            for name in ("attention", "weighted", "r_topic", "write_answer", "write_other_answers",
+                         "answer_contrast",
                          "r_answer", "answer_dla")
         }  # fmt: skip
         for measure, name in named.items():
@@ -217,17 +225,20 @@ class MoverHeads(Result):
     def _summary(self) -> list[str]:
         frame: Any = self.to_frame()
         found = frame[frame["mover"]]
-        rows = found if len(found) else frame.sort_values("r_topic", ascending=False).head(5)
+        rows = found if len(found) else frame
+        rows = rows.sort_values(f"r_{self.written}", ascending=False, kind="stable")
         told = [
-            f"L{row.layer}H{row.head} attention {number(row.attention)}, r {number(row.r_topic)}, "
-            f"copies {number(row.copying_read)}"
-            for row in rows.head(5).itertuples()
+            f"L{row['layer']}H{row['head']} attention {number(row['attention'])}, r "
+            f"{number(row[f'r_{self.written}'])}, copies {number(row['copying_read'])}"
+            + (f" (in {row['directions']} of 2 directions)" if row["mover"] else "")
+            for row in rows.head(5).to_dict("records")
         ]
         count = f"{len(found)} of {len(frame)} heads are movers" if len(found) else "no mover found"
         model = shown(str(self.provenance.get("model", "unknown model")), limit=60)
         return [
             f"Mover heads on {self.dataset.sizes['fact']} facts, {model}: {count}",
-            ("movers: " if len(found) else "largest correlations: ") + "; ".join(told),
+            f"{'movers' if len(found) else 'largest correlations'} (r with the write of the "
+            f"{self.written}): " + "; ".join(told),
             *[shown(str(n), limit=300) for n in self.provenance.get("notes", [])
               if "undefined" in str(n)],
             str(self.provenance.get("projection", "projection not stated")),

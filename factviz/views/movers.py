@@ -24,8 +24,9 @@ def _keys(rows: list[dict[str, Any]]) -> list[dict[str, int]]:
     return [{"layer": int(row["layer"]), "head": int(row["head"])} for row in rows]
 
 
-def _plane(build: FigureBuilder, frame: Any) -> Panel:
+def _plane(build: FigureBuilder, frame: Any, written: str) -> Panel:
     rows = frame.to_dict("records")
+    column = "effect" if written == "topic" else "write_answer"
     return build.points(
         {
             "title": "END's attention to the topic",
@@ -33,41 +34,42 @@ def _plane(build: FigureBuilder, frame: Any) -> Panel:
             "values": frame["attention"].to_numpy(np.float32),
         },
         {
-            "title": "write of the topic",
+            "title": f"write of the {written}",
             "unit": _UNIT,
-            "values": frame["effect"].to_numpy(np.float32),
+            "values": frame[column].to_numpy(np.float32),
         },
         [_name(row) for row in rows],
-        title="Heads: attention to the topic against what they write of it",
+        title=f"Heads: attention to the topic against what they write of the {written}",
         keys=_keys(rows),
         classes=["mover" if row["mover"] else None for row in rows],
     )
 
 
-def _correlations(build: FigureBuilder, frame: Any) -> Panel | None:
-    best = frame.dropna(subset=["r_topic"]).sort_values("r_topic", ascending=False, kind="stable")
+def _correlations(build: FigureBuilder, frame: Any, written: str) -> Panel | None:
+    r, p = f"r_{written}", "p_corrected" if written == "topic" else "p_answer_corrected"
+    best = frame.dropna(subset=[r]).sort_values(r, ascending=False, kind="stable")
     rows = best.head(TOP).to_dict("records")
     if not rows:
         return None
     return build.bars(
-        [f"{_name(row)}, p {number(row['p_corrected'], 3)}" for row in rows],
-        np.array([row["r_topic"] for row in rows]),
-        title="Pearson's r of attention with the write of the topic; p corrected for all heads",
+        [f"{_name(row)}, p {number(row[p], 3)}" for row in rows],
+        np.array([row[r] for row in rows]),
+        title=f"Pearson's r of attention with the write of the {written}; p for all heads",
         unit="r",
-        low=np.array([row["r_topic_low"] for row in rows]),
-        high=np.array([row["r_topic_high"] for row in rows]),
+        low=np.array([row[f"{r}_low"] for row in rows]),
+        high=np.array([row[f"{r}_high"] for row in rows]),
         keys=_keys(rows),
         classes=["mover" if row["mover"] else None for row in rows],
     )
 
 
-def _evidence(build: FigureBuilder, frame: Any) -> Panel:
+def _evidence(build: FigureBuilder, rows: list[dict[str, Any]]) -> Panel:
     """What the same heads write of others' topics, and of the answer, beside their own."""
-    rows = _foremost(frame)
     names = {
         "effect": "topic",
         "control": "other topics",
         "write_answer": "answer",
+        "write_other_answers": "other answers",
     }
     return build.matrix(
         np.array([[row[name] for name in names] for row in rows])[None],
@@ -81,14 +83,13 @@ def _evidence(build: FigureBuilder, frame: Any) -> Panel:
     )
 
 
-def _foremost(frame: Any) -> list[dict[str, Any]]:
+def _foremost(frame: Any, written: str) -> list[dict[str, Any]]:
     """Movers first, then the largest correlations."""
-    order = frame.sort_values(["mover", "r_topic"], ascending=False, kind="stable")
+    order = frame.sort_values(["mover", f"r_{written}"], ascending=False, kind="stable")
     return order.head(TOP).to_dict("records")
 
 
-def _sources(build: FigureBuilder, result: MoverHeads, frame: Any) -> Panel:
-    rows = _foremost(frame)
+def _sources(build: FigureBuilder, result: MoverHeads, rows: list[dict[str, Any]]) -> Panel:
     groups: Any = result.groups()
     pages = {"attention": "attention", "share": "weighted by ‖v W_O‖"}
     names = [str(name) for name in result.dataset["group"].values]
@@ -110,8 +111,8 @@ def _sources(build: FigureBuilder, result: MoverHeads, frame: Any) -> Panel:
     )
 
 
-def _copying(build: FigureBuilder, frame: Any) -> Panel | None:
-    rows = [row for row in _foremost(frame) if not np.isnan(row["copying_read"])]
+def _copying(build: FigureBuilder, foremost: list[dict[str, Any]]) -> Panel | None:
+    rows = [row for row in foremost if not np.isnan(row["copying_read"])]
     if not rows:
         return None
     labels: list[str] = []
@@ -138,9 +139,9 @@ def _prompts(build: FigureBuilder, result: MoverHeads, layer: int, head: int) ->
             "values": data["attention"].sel(group="topic").values,
         },
         {
-            "title": "write of the topic",
+            "title": f"write of the {result.written}",
             "unit": _UNIT,
-            "values": data["write"].sel(direction="topic").values,
+            "values": data["write"].sel(direction=result.written).values,
         },
         [common.short(str(name), 30) for name in data["topic"].values],
         title=f"L{layer}H{head}: prompts",
@@ -157,14 +158,15 @@ def build(result: MoverHeads) -> Figure:
         f"{provenance.get('model')} · {said}",
         common.caption(provenance, "95 % intervals: bootstrap by subject, mean over relations"),
     )
-    chosen = result.view_options or _foremost(frame)[0]
+    foremost = _foremost(frame, result.written)
+    chosen = result.view_options or foremost[0]
     panels = [
-        _plane(builder, frame),
-        _correlations(builder, frame),
+        _plane(builder, frame, result.written),
+        _correlations(builder, frame, result.written),
         _prompts(builder, result, int(chosen["layer"]), int(chosen["head"])),
-        _evidence(builder, frame),
-        _sources(builder, result, frame),
-        _copying(builder, frame),
+        _evidence(builder, foremost),
+        _sources(builder, result, foremost),
+        _copying(builder, foremost),
     ]
     builder.note(str(provenance.get("rule", "")), f"controls: {provenance.get('control')}")
     builder.note(*map(str, provenance.get("notes", [])))

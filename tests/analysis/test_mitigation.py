@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import factviz as fv
+from factviz.analysis.gain_runs import GainRuns
 from tests.analysis import planted_heads as planted
 from tests.families import FAMILIES, tiny_model, tiny_tokenizer
 
@@ -192,6 +193,28 @@ def test_gains_outside_where_they_are_allowed(model: fv.FactModel) -> None:
     )
     assert found.dataset["gain"].values[1:3].tolist() == [-1, 2]
     assert found.gain == -1 and found.provenance["control"] == "none"
+
+
+def test_an_interrupt_leaves_what_was_finished(
+    model: fv.FactModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = GainRuns._one
+    stop_after = {"left": 12}
+
+    def stopping(self: GainRuns, fact: int) -> None:
+        stop_after["left"] -= 1
+        if stop_after["left"] < 0:
+            raise KeyboardInterrupt
+        own(self, fact)
+
+    weights = model.weight_hash
+    monkeypatch.setattr(GainRuns, "_one", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fv.mitigate(model, planted.facts(), GAINS, components=(0, 1))
+    found = fv.partial_result()
+    assert isinstance(found, fv.Mitigation) and found.provenance["partial"]
+    assert (found.dataset["half"].values == "judging").sum() == 4
+    assert found.gain == 0 and model.weight_hash == weights
 
 
 def test_facts_that_can_t_be_split(model: fv.FactModel) -> None:
