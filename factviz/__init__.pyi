@@ -23,6 +23,7 @@ from factviz.analysis.misfires import find_misfires as find_misfires
 from factviz.analysis.mlp_boosts import mlp_boosts as mlp_boosts
 from factviz.analysis.partial import partial_result as partial_result
 from factviz.analysis.patching import patch_heads as patch_heads
+from factviz.analysis.path_patching import patch_paths as patch_paths
 from factviz.analysis.recall_flow import follow_recall as follow_recall
 from factviz.analysis.reversal import reversal as reversal
 from factviz.analysis.robustness import check_robustness as check_robustness
@@ -30,6 +31,7 @@ from factviz.analysis.shared_attributes import find_shared_attributes as find_sh
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.analysis.summing_up import sum_up as sum_up
+from factviz.facts.counterfactuals import counterfactuals as counterfactuals
 from factviz.facts.errors import FactvizError as FactvizError
 from factviz.facts.errors import FactvizWarning as FactvizWarning
 from factviz.facts.fact import Fact as Fact
@@ -40,6 +42,7 @@ from factviz.models.traced import Trace as Trace
 from factviz.models.traced import trace as trace
 from factviz.notebook.attention import show_attention as show_attention
 from factviz.notebook.head_explorer import explore_heads as explore_heads
+from factviz.notebook.path_explorer import explore_paths as explore_paths
 from factviz.results.additive_motif import AdditiveMotif as AdditiveMotif
 from factviz.results.attention_knockout import AttentionKnockout as AttentionKnockout
 from factviz.results.attributes_rate import AttributesRate as AttributesRate
@@ -60,6 +63,7 @@ from factviz.results.misfires import Misfires as Misfires
 from factviz.results.mlp_boosts import MLPBoosts as MLPBoosts
 from factviz.results.opening import open_result as open_result
 from factviz.results.options import options as options
+from factviz.results.path_patching import PathPatching as PathPatching
 from factviz.results.recall_flow import RecallFlow as RecallFlow
 from factviz.results.reversal import Reversal as Reversal
 from factviz.results.shared_attributes import SharedAttributes as SharedAttributes

@@ -43,8 +43,7 @@ def made(receiver: str = "resid_final", single: bool = False, **options: Any) ->
     )
 
 
-@pytest.mark.parametrize("single", [True, False])
-@pytest.mark.parametrize("receiver", ["resid_final", "L2H1.k", "mlp 1"])
+@pytest.mark.parametrize(("receiver", "single"), [("resid_final", False), ("L2H1.k", True)])
 def test_every_result_is_shown_saved_and_opened(receiver: str, single: bool, tmp_path: Any) -> None:
     result = made(receiver, single)
     bundle = result._repr_mimebundle_()
@@ -116,7 +115,7 @@ def test_hostile_text_is_text() -> None:
     for text in HOSTILE:
         plain = text.encode("utf-8", "replace").decode()
         hostile = np.array([plain] * 3, dtype=object)
-        names = {n: ("fact", hostile) for n in ("prompt", "subject", "answer", "position_token")}
+        names = dict.fromkeys(("prompt", "subject", "answer", "position_token"), ("fact", hostile))
         said = {"notes": [plain], "receiver": plain, "at": plain, "counterfactuals": plain}
         changed = PathPatching(result.dataset.assign_coords(names), result.provenance | said)
         page = parsed.Page()
