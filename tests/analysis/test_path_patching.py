@@ -438,3 +438,12 @@ def test_another_topic_costs_the_answer_more_than_noise_does() -> None:
     assert total["delta"] < total["control"] - 1  # logits
     assert result.provenance["counterfactuals"] == "24 prompts, other topic"
     assert "L0H5" in repr(result) or first["component"] == "mlp"
+
+
+def test_two_maps_are_compared_sender_by_sender() -> None:
+    model = tiny("gpt2")
+    one, two = (fv.patch_paths(model, FACT, other, target="top1") for other in COUNTER)
+    frame = fv.compare(one, two, labels=["one", "two"]).to_frame().set_index(["measure", "name"])
+    assert frame.loc[("delta", "L1H2"), "one"] == effect(one, 1, 2)
+    assert frame.loc[("change", "MLP 0"), "two"] == float(two.mlps[0])
+    assert len(frame) == 2 * 15
