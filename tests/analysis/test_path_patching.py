@@ -21,8 +21,8 @@ from tests.interventions.plain import changed
 # What a random model finds improbable has a π below 0.
 pytestmark = pytest.mark.filterwarnings("ignore:π is")
 
-# Where no path leads on, rounding alone gives up to 1.8e-7 logits in float64 (attention's softmax is
-# in float32 in most families) and 4.8e-7 in float32: an effect has to be clear of that.
+# Where no path leads on, rounding alone gives up to 1.8e-7 logits in float64 (most families take
+# attention's softmax in float32) and 4.8e-7 in float32: an effect has to be clear of that.
 ROUNDING = 1e-6
 
 CLOSE = {"float32": 1e-2, "float64": 1e-4}  # percentage points
