@@ -27,7 +27,7 @@ import factviz as fv
 from benchmarks.interventions import interleaved
 from factviz.models import names
 
-PROMPTS, ROUNDS, AT_LEAST = 64, 2, 10.0
+PROMPTS, ROUNDS, AT_LEAST = 64, 4, 10.0
 
 
 class PlainPaths:
@@ -140,7 +140,8 @@ def main() -> int:
     print(f"  worst difference: {gap:.1e} percentage points (at most 1e-02)")
     for name, seconds in best.items():
         print(f"  {name}: {seconds * 1e3:.0f} ms")
-    ratio = best["plain, both runs"] / best["patch_paths, no control"]
+    # Judged by the harder baseline: whoever writes it plainly may leave the second run out.
+    ratio = best["plain, first run only"] / best["patch_paths, no control"]
     for job in list(jobs)[:2]:
         both, one = (best[name] / best[job] for name in list(jobs)[2:])
         print(f"  {job}: {both:.1f} × faster than both runs, {one:.1f} × than the first alone")

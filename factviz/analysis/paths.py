@@ -128,7 +128,8 @@ class Paths:
     def _read(self, part: slice, clean: AtPosition, states: Tensor) -> Tensor:
         normed = self.blocks.normed(states.flatten(0, 1)).view_as(states)
         pi = self.pi.of_normed(part, normed)
-        check_reproduced(self.model, pi[0], self.pi.of_logits(part, clean.logits), "π")
+        size = float(clean.logits.abs().max())  # what π is a difference of
+        check_reproduced(self.model, pi[0], self.pi.of_logits(part, clean.logits), "π", size=size)
         return pi
 
     def _rerun(

@@ -216,9 +216,16 @@ class FrozenBlocks:
 
 
 def check_reproduced(
-    model: FactModel, found: Float[Tensor, "*n width"], wanted: Float[Tensor, "*n width"], what: str
+    model: FactModel,
+    found: Float[Tensor, "*n width"],
+    wanted: Float[Tensor, "*n width"],
+    what: str,
+    *,
+    size: float | None = None,
 ) -> None:
     """Refuse a recomputation that, with nothing replaced, does not give what the model gave.
+
+    The difference is judged against the largest value, or against ``size``.
 
     Raises
     ------
@@ -226,8 +233,9 @@ def check_reproduced(
         With the difference.
     """
     gap = float((found - wanted).abs().max())
-    loose = _LOOSE.get(wanted.dtype, 2e-2)
-    if not gap <= loose * max(1.0, float(wanted.abs().max())):
+    loose = _LOOSE.get(model.dtype, 2e-2)
+    most = float(wanted.abs().max()) if size is None else size
+    if not gap <= loose * max(1.0, most):
         raise FactvizError(
             f"paths of {model.name} can't be patched: run by itself, with nothing replaced, {what} "
             f"is off by {gap:.2g}"

@@ -59,8 +59,9 @@ class PathExplorer(ResultWidget):
         self.selection = {"key": {"back": max(0, len(self.path) - 2)}}
 
     def _chosen(self, change: Mapping[str, Any]) -> None:
-        if change["new"]:
-            selection = change["new"]
+        selection = change["new"]
+        # A row of a matrix is no sender: choosing it shows its numbers, and that is all.
+        if selection and selection.get("key") is not None:
             self._worker.ask(self, lambda: self._answer(selection))
 
     def _answer(self, selection: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from factviz.results.head_classes import ALL, HeadClasses
 from factviz.results.head_effects import HeadEffects
 from factviz.results.head_profile import HeadProfile
 from factviz.results.mlp_boosts import MLPBoosts
+from factviz.results.path_patching import PathPatching, sender_name
 from factviz.results.shown import number, shown
 
 Entries = dict[tuple[str, str], float]
@@ -165,6 +166,7 @@ def compare(*results: Result, labels: Sequence[str] | None = None) -> Comparison
     *results
         Two or more of the same kind: HeadClasses, Attribution, AdditiveMotif, HeadProfile,
         MLPBoosts, HeadEffects, Causal or MLPDecomposition.
+        MLPBoosts, HeadEffects, PathPatching or Causal.
     labels : sequence of str, optional
         A name for each; model names without them.
 
@@ -342,6 +344,15 @@ def _effects(result: HeadEffects) -> Entries:
     }
 
 
+def _paths(result: PathPatching) -> Entries:
+    rows = result.to_frame().to_dict("records")
+    return {
+        (measure, sender_name(row)): float(row[measure])
+        for measure in ("delta", "change")
+        for row in rows
+    }
+
+
 def _causal(result: Causal) -> Entries:
     found: Entries = {}
     for measure in ("probability", "logit"):
@@ -365,6 +376,7 @@ _ENTRIES: dict[str, Callable[[Any], Entries]] = {
     "HeadProfile": _bands,
     "MLPBoosts": _bands,
     "HeadEffects": _effects,
+    "PathPatching": _paths,
     "Causal": _causal,
     "MLPDecomposition": _decomposition,
 }

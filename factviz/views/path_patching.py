@@ -53,9 +53,11 @@ def effect_map(build: FigureBuilder, result: PathPatching, title: str) -> Panel:
 def effect_pages(
     build: FigureBuilder, results: Sequence[tuple[str, PathPatching]], title: str
 ) -> Panel:
-    """The effects of several results, a page for each."""
+    """The effects of several results, a page for each; its rows stand for no sender."""
     pages = {name: _page(result, _measure(result)) for name, result in results}
-    return _matrix(build, pages, title, "what they feed", unit(results[0][1]))
+    panel = _matrix(build, pages, title, "what they feed", unit(results[0][1]))
+    panel["rows"] |= {"keys": None}
+    return panel
 
 
 def _matrix(

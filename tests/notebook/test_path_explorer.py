@@ -77,6 +77,14 @@ def test_a_head_is_followed_to_what_feeds_it(shown: PathExplorer, model: fv.Fact
     assert shown.path == ["answer at END"]
 
 
+def test_a_row_of_the_matrix_shows_its_numbers_and_leads_nowhere(shown: PathExplorer) -> None:
+    matrix = shown.figure["spec"]["panels"][0][0]
+    assert matrix["mark"] == "matrix" and matrix["rows"]["keys"] is None
+    row = {"panel": 0, "row": 1, "key": None}
+    shown.selection = row
+    assert shown.selection == row and shown.path == ["answer at END"] and shown.error == ""
+
+
 def test_another_choice_above_takes_the_place_of_the_way(shown: PathExplorer) -> None:
     choose(shown, key(0, "mlp", 2))
     choose(shown, key(0, "mlp", 1))
@@ -91,7 +99,6 @@ def test_another_choice_above_takes_the_place_of_the_way(shown: PathExplorer) ->
         (key(0, "head", "<b>", 1), "'<b>'"),
         (key(4, "mlp", 1), "there is no stop 4: the way has 1"),
         ({"panel": 0, "row": 1, "key": {"layer": 1}}, "names no sender: choose one among the bars"),
-        ({"panel": 0, "row": 1, "key": None}, "names no sender"),
     ],
     ids=str,
 )

@@ -58,7 +58,7 @@ def test_a_ratio_of_means_and_not_a_mean_of_ratios():
 def test_numerator_and_denominator_are_of_the_same_subjects():
     base = np.random.default_rng(0).uniform(1, 9, size=12)
     ratio, low, high = ratio_bands(-2 * base[:, None], base, [str(i) for i in range(12)], [""] * 12)
-    assert ratio[0] == low[0] == high[0] == pytest.approx(-200)
+    assert [ratio[0], low[0], high[0]] == pytest.approx([-200] * 3)
 
 
 def test_a_base_that_is_not_above_zero_has_no_ratio():

@@ -43,8 +43,7 @@ def made(receiver: str = "resid_final", single: bool = False, **options: Any) ->
     )
 
 
-@pytest.mark.parametrize("single", [True, False])
-@pytest.mark.parametrize("receiver", ["resid_final", "L2H1.k", "mlp 1"])
+@pytest.mark.parametrize(("receiver", "single"), [("resid_final", False), ("L2H1.k", True)])
 def test_every_result_is_shown_saved_and_opened(receiver: str, single: bool, tmp_path: Any) -> None:
     result = made(receiver, single)
     bundle = result._repr_mimebundle_()
