@@ -21,6 +21,7 @@ from factviz.analysis.hub_map import map_hubs as map_hubs
 from factviz.analysis.lens import lens as lens
 from factviz.analysis.misfires import find_misfires as find_misfires
 from factviz.analysis.mlp_boosts import mlp_boosts as mlp_boosts
+from factviz.analysis.mlp_decomposition import decompose_mlps as decompose_mlps
 from factviz.analysis.partial import partial_result as partial_result
 from factviz.analysis.patching import patch_heads as patch_heads
 from factviz.analysis.recall_flow import follow_recall as follow_recall
@@ -30,6 +31,7 @@ from factviz.analysis.shared_attributes import find_shared_attributes as find_sh
 from factviz.analysis.state_patching import patch_states as patch_states
 from factviz.analysis.sublayer_knockout import knock_out_sublayers as knock_out_sublayers
 from factviz.analysis.summing_up import sum_up as sum_up
+from factviz.analysis.token_trace import follow_tokens as follow_tokens
 from factviz.facts.errors import FactvizError as FactvizError
 from factviz.facts.errors import FactvizWarning as FactvizWarning
 from factviz.facts.fact import Fact as Fact
@@ -58,12 +60,14 @@ from factviz.results.hub_map import HubMap as HubMap
 from factviz.results.lens import LogitLens as LogitLens
 from factviz.results.misfires import Misfires as Misfires
 from factviz.results.mlp_boosts import MLPBoosts as MLPBoosts
+from factviz.results.mlp_decomposition import MLPDecomposition as MLPDecomposition
 from factviz.results.opening import open_result as open_result
 from factviz.results.options import options as options
 from factviz.results.recall_flow import RecallFlow as RecallFlow
 from factviz.results.reversal import Reversal as Reversal
 from factviz.results.shared_attributes import SharedAttributes as SharedAttributes
 from factviz.results.sublayer_knockout import SublayerKnockout as SublayerKnockout
+from factviz.results.token_trace import TokenTrace as TokenTrace
 from factviz.results.versions import show_versions as show_versions
 
 __version__: str
