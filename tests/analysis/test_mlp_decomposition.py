@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import factviz as fv
-from factviz.analysis.intercept_geometry import Targets, layer_cosines, read_targets
+from factviz.analysis.intercept_geometry import Targets, cosine, layer_cosines, read_targets
 from factviz.analysis.mlp_terms import end_states
 from factviz.analysis.moments import held_out
 from factviz.analysis.topics import topic_positions
@@ -337,6 +337,8 @@ class TestGeometry:
         assert found[:, 1, DIRECTIONS.index("answer type")] == pytest.approx(np.ones(24), abs=1e-6)
         assert np.isnan(found[:, 2]).all() and np.isnan(random[2]).all()
         assert abs(random[0]).max() < 0.9 and abs(random[0].mean()) < 0.05
+        each = [np.mean([cosine(one, other) for one in targets.kind]) for other in targets.random]
+        np.testing.assert_allclose(random[1], each, atol=1e-6)  # kind has mean 0 already
 
     @staticmethod
     def targets() -> Targets:
@@ -493,17 +495,16 @@ class TestShown:
         from tests import parsed
         from tests.hostile import HOSTILE
 
-        data = made().dataset
-        for text in HOSTILE:
-            safe = text.encode("utf-8", "replace").decode()
-            words = np.full(data["top_token"].shape, safe, dtype=object)
-            bad = data.assign_coords(top_token=(("layer", "rank"), words))
-            changed = MLPDecomposition(bad, made().provenance).view(show="intercept", layer=1)
-            page = parsed.Page()
-            page.feed(html.fragment(build(changed)))
-            tags = [element.tag for element in page.elements]
-            assert tags.count("script") == 2 and "iframe" not in tags
-            assert "\x1b" not in repr(changed)
+        texts = [text.encode("utf-8", "replace").decode() for text in HOSTILE]
+        words = np.array([texts] * 3, dtype=object)
+        data = made().dataset.isel(rank=[0] * len(texts))
+        bad = data.assign_coords(top_token=(("layer", "rank"), words))
+        changed = MLPDecomposition(bad, made().provenance).view(show="intercept", layer=1)
+        page = parsed.Page()
+        page.feed(html.fragment(build(changed)))
+        tags = [element.tag for element in page.elements]
+        assert tags.count("script") == 2 and "iframe" not in tags
+        assert "\x1b" not in repr(changed)
 
     def test_what_is_not_there(self) -> None:
         with pytest.raises(FactvizError, match="view 'circle' is unknown"):
