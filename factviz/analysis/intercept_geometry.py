@@ -56,7 +56,10 @@ class Targets:
             cosine(own, self.kind),
         ]
         assert len(found) == len(DIRECTIONS)
-        return np.stack(found, 1), cosine(own[:, None], self.random[None]).mean(0)
+        # The mean of products is the product with the mean of unit vectors.
+        unit = own / np.linalg.norm(own, axis=-1, keepdims=True)
+        random = self.random / np.linalg.norm(self.random, axis=-1, keepdims=True)
+        return np.stack(found, 1), random @ unit.mean(0)
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:

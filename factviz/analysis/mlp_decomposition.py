@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from factviz.analysis.directions import working_dtype
 from factviz.analysis.intercept_geometry import read_targets
 from factviz.analysis.mlp_fitting import Fitter, Settings, Solver, sample
 from factviz.analysis.mlp_terms import Heads, check_heads, end_states
-from factviz.analysis.partial import progress
+from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.places import layers_of
 from factviz.analysis.provenance import fact_coordinates, provenance, texts
 from factviz.analysis.topics import read_topics
@@ -24,6 +25,7 @@ from factviz.analysis.writes import vocabulary_logits
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
+from factviz.facts.tokens import PromptTokens
 from factviz.models.factmodel import FactModel
 from factviz.results.mlp_decomposition import DIRECTIONS, REST, VECTORS, MLPDecomposition
 
@@ -110,7 +112,7 @@ def decompose_mlps(
     found = as_facts(facts)
     _check_subjects(found)
     sampling = sample(found, folds=folds, n_boot=n_boot, controls=controls, seed=seed)
-    settings = Settings(solver, heads, scale_dimensions, rate, momentum, steps)
+    settings = Settings(solver, heads, bool(scale_dimensions), rate, momentum, steps)
     wanted = layers_of(model, layers)
     tokens = model.tokenize_all(found)
     states = end_states(model, tokens)
@@ -137,6 +139,63 @@ def decompose_mlps(
         control="heads' outputs shuffled across the prompts of each relation",
     )
     return MLPDecomposition(dataset, origin)
+    topics = topic_positions(model, found, tokens)
+    targets = read_targets(model, found, tokens, topics, seed=seed)
+    notes = [*_set_notes(found), *long_topics(found, tokens, topics)]
+    job = _Job(found, tokens, Fitter(states, settings, sampling, targets, notes), k)
+    with kept_on_interrupt(lambda: job.packed() if job.fitted else None):
+        job.run(wanted, strict=layers is not None)
+    return job.packed()
+
+
+@dataclass
+class _Job:
+    """The fits of the layers, one after the other, and what they come to."""
+
+    facts: list[Fact]
+    tokens: list[PromptTokens]
+    fitter: Fitter
+    k: int
+    fitted: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+
+    def run(self, wanted: Sequence[int], *, strict: bool) -> None:
+        """Fit layers; without ``strict``, what cannot be fitted becomes a note."""
+        refused: FactvizError | None = None
+        what = "least squares" if self.fitter.settings.solver == "exact" else "gradient descent"
+        for layer in progress(wanted, f"{what}, layer by layer"):
+            try:
+                self.fitted[layer] = self.fitter.fit(layer)
+            except FactvizError as error:
+                refused = FactvizError(f"layer {layer}: {error}")
+                if strict:
+                    raise refused from None
+                self.fitter.notes.append(f"left out: {refused}")
+        if refused is not None and not self.fitted:
+            raise refused
+
+    def packed(self) -> MLPDecomposition:
+        """The result of what has been fitted."""
+        fitter = self.fitter
+        settings, states = fitter.settings, fitter.states
+        dataset = _packed(states.model, self.facts, fitter, self.fitted, self.k)
+        dataset.attrs = {"solver": settings.solver, "heads": settings.heads,
+                         "scaled": settings.scaled}  # fmt: skip
+        origin = provenance(
+            states.model,
+            self.tokens,
+            kind=MLPDecomposition.kind,
+            projection="fit: none, vectors of the residual stream; cosines: P2, γ ⊙ centred W_U",
+            layer_norm="none",
+            target="the MLP's output at END",
+            notes=fitter.notes,
+            solver=_told(settings),
+            heads=settings.heads,
+            blocks="parallel" if states.parallel else "sequential",
+            scaled=settings.scaled,
+            folds=int(fitter.sampling.fold.max()) + 1,
+            control="heads' outputs shuffled across the prompts of each relation",
+        )
+        return MLPDecomposition(dataset, origin)
 
 
 def _told(settings: Settings) -> str:
@@ -165,27 +224,6 @@ def _set_notes(facts: Sequence[Fact]) -> list[str]:
         f"{len(relations)} relations, which weigh alike: what differs between relations counts as "
         "explained too; fit one relation at a time to see what differs between subjects"
     ]
-
-
-def _fit_layers(
-    fitter: Fitter, wanted: Sequence[int], *, strict: bool
-) -> dict[int, dict[str, Any]]:
-    """The fits by layer; without ``strict``, what cannot be fitted becomes a note."""
-    fitted: dict[int, dict[str, Any]] = {}
-    refused: FactvizError | None = None
-    what = "least squares" if fitter.settings.solver == "exact" else "gradient descent"
-    for layer in progress(wanted, f"{what}, layer by layer"):
-        try:
-            fitted[layer] = fitter.fit(layer)
-        except FactvizError as error:
-            refused = FactvizError(f"layer {layer}: {error}")
-            if strict:
-                raise refused from None
-            fitter.notes.append(f"left out: {refused}")
-    if not fitted:
-        assert refused is not None
-        raise refused
-    return fitted
 
 
 def _packed(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import factviz as fv
-from factviz.analysis.intercept_geometry import Targets, layer_cosines, read_targets
+from factviz.analysis.intercept_geometry import Targets, cosine, layer_cosines, read_targets
 from factviz.analysis.mlp_terms import end_states
 from factviz.analysis.moments import held_out
 from factviz.analysis.topics import read_topics
@@ -261,6 +261,24 @@ class TestRefused:
             fv.decompose_mlps(model, facts())
 
 
+def test_an_interrupt_leaves_the_finished_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from factviz.analysis.mlp_fitting import Fitter
+
+    whole = Fitter.fit
+
+    def stopped(self: Fitter, layer: int) -> dict[str, Any]:
+        if layer == 2:
+            raise KeyboardInterrupt
+        return whole(self, layer)
+
+    monkeypatch.setattr(Fitter, "fit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fv.decompose_mlps(tiny("gpt2"), facts())
+    kept = fv.partial_result()
+    assert kept.dataset["layer"].values.tolist() == [0, 1] and kept.provenance["partial"]
+    np.testing.assert_allclose(kept.g, made().g[:2], atol=1e-12)
+
+
 class TestDescent:
     def test_its_gap_to_the_exact_solution_is_always_shown(self) -> None:
         found, exact = made(solver="sgd", steps=500), made()
@@ -319,6 +337,8 @@ class TestGeometry:
         assert found[:, 1, DIRECTIONS.index("answer type")] == pytest.approx(np.ones(24), abs=1e-6)
         assert np.isnan(found[:, 2]).all() and np.isnan(random[2]).all()
         assert abs(random[0]).max() < 0.9 and abs(random[0].mean()) < 0.05
+        each = [np.mean([cosine(one, other) for one in targets.kind]) for other in targets.random]
+        np.testing.assert_allclose(random[1], each, atol=1e-6)  # kind has mean 0 already
 
     @staticmethod
     def targets() -> Targets:
@@ -370,7 +390,7 @@ class TestGeometry:
         b = torch.from_numpy(found.dataset["intercept"].sel(layer=2).values)
         network = tiny("gpt2").network
         norm = network.transformer.ln_f.original_component
-        scores = (b - b.mean()) * norm.weight @ network.lm_head.weight.T
+        scores = ((b - b.mean()) * norm.weight @ network.lm_head.weight.T).detach()
         best = f"w{int(scores.argmax())}"
         assert found.dataset["top_token"].sel(layer=2).values[0] == best
         assert float(found.dataset["top"].sel(layer=2)[0]) == pytest.approx(
@@ -468,6 +488,23 @@ class TestShown:
         assert repr(again) == repr(result) and again.to_frame().equals(result.to_frame())
         assert again.geometry().equals(result.geometry())
         assert "gpt2" in result._repr_mimebundle_()["text/html"]
+
+    def test_hostile_text_is_text(self) -> None:
+        from factviz.views import html
+        from factviz.views.presenter import build
+        from tests import parsed
+        from tests.hostile import HOSTILE
+
+        texts = [text.encode("utf-8", "replace").decode() for text in HOSTILE]
+        words = np.array([texts] * 3, dtype=object)
+        data = made().dataset.isel(rank=[0] * len(texts))
+        bad = data.assign_coords(top_token=(("layer", "rank"), words))
+        changed = MLPDecomposition(bad, made().provenance).view(show="intercept", layer=1)
+        page = parsed.Page()
+        page.feed(html.fragment(build(changed)))
+        tags = [element.tag for element in page.elements]
+        assert tags.count("script") == 2 and "iframe" not in tags
+        assert "\x1b" not in repr(changed)
 
     def test_what_is_not_there(self) -> None:
         with pytest.raises(FactvizError, match="view 'circle' is unknown"):
