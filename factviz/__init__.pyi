@@ -40,7 +40,6 @@ from factviz.analysis.summing_up import sum_up as sum_up
 from factviz.analysis.suppressors import find_suppressors as find_suppressors
 from factviz.analysis.token_trace import follow_tokens as follow_tokens
 from factviz.facts.counterfactuals import counterfactuals as counterfactuals
-from factviz.analysis.token_trace import follow_tokens as follow_tokens
 from factviz.facts.errors import FactvizError as FactvizError
 from factviz.facts.errors import FactvizWarning as FactvizWarning
 from factviz.facts.fact import Fact as Fact

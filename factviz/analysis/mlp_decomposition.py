@@ -119,29 +119,7 @@ def decompose_mlps(
     check_heads(states, heads)
     topics = read_topics(model, found)
     targets = read_targets(model, found, tokens, topics.ids, seed=seed)
-    fitter = Fitter(states, settings, sampling, targets, [])
-    fitted = _fit_layers(fitter, wanted, strict=layers is not None)
-    dataset = _packed(model, found, fitter, fitted, k)
-    dataset.attrs = {"solver": solver, "heads": heads, "scaled": bool(scale_dimensions)}
-    origin = provenance(
-        model,
-        tokens,
-        kind=MLPDecomposition.kind,
-        projection="fit: none, vectors of the residual stream; cosines: P2, γ ⊙ centred W_U",
-        layer_norm="none",
-        target="the MLP's output at END",
-        notes=[*fitter.notes, *_set_notes(found), *topics.notes],
-        solver=_told(settings),
-        heads=heads,
-        blocks="parallel" if states.parallel else "sequential",
-        scaled=bool(scale_dimensions),
-        folds=folds,
-        control="heads' outputs shuffled across the prompts of each relation",
-    )
-    return MLPDecomposition(dataset, origin)
-    topics = topic_positions(model, found, tokens)
-    targets = read_targets(model, found, tokens, topics, seed=seed)
-    notes = [*_set_notes(found), *long_topics(found, tokens, topics)]
+    notes = [*_set_notes(found), *topics.notes]
     job = _Job(found, tokens, Fitter(states, settings, sampling, targets, notes), k)
     with kept_on_interrupt(lambda: job.packed() if job.fitted else None):
         job.run(wanted, strict=layers is not None)
