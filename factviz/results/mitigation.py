@@ -27,8 +27,8 @@ _HELD = {"accuracy": "right", "probability": "probability", "brier": "brier", "n
 class Mitigation(Result):
     """Accuracy and calibration of facts with some parts scaled, by gain.
 
-    A gain is chosen on the facts of the *choosing* half of the subjects by the criterion asked for, a
-    temperature by the negative log-likelihood; both are judged on those of the *judging* half.
+    A gain is chosen on the facts of the *choosing* half of the subjects by the criterion asked
+    for, a temperature by the negative log-likelihood; both are judged on the *judging* half.
 
     Parameters
     ----------
