@@ -8,6 +8,13 @@ from typing import Any
 from factviz.analysis.cards.criteria import criteria
 from factviz.analysis.cards.few_shot import measure_shots
 from factviz.analysis.cards.knockouts import measure_directions, measure_enrichment
+from factviz.analysis.cards.mechanisms import (
+    measure_answer_heads,
+    measure_maps,
+    measure_mitigation,
+    measure_onsets,
+    measure_senders,
+)
 from factviz.analysis.cards.motif import measure_heads, measure_parts, measure_routes
 from factviz.analysis.cards.movers import measure_final_parts, measure_topic_heads
 from factviz.analysis.cards.recall import in_half, measure_experiments, measure_recall, pairs_of
@@ -51,8 +58,7 @@ def measure(
         "parts": measure_parts(model, many, seed=seed),
         "heads": measure_heads(model, many, seed=seed),
     }
-    if name == "mini-gpt2":
-        found |= _movers(model, many, seed)
+    found |= _mechanisms(model, many, known, half, seed)
     return found | {"criteria": criteria(found)}
 
 
@@ -61,8 +67,16 @@ def spread(facts: FactSet, count: int) -> FactSet:
     return facts[:: max(1, len(facts) // count)]
 
 
-def _movers(model: FactModel, facts: FactSet, seed: int) -> Mapping[str, Any]:
+def _mechanisms(
+    model: FactModel, many: FactSet, known: FactSet, half: str, seed: int
+) -> Mapping[str, Any]:
+    """The rows of P2."""
     return {
-        "topic_heads": measure_topic_heads(model, facts, seed=seed),
-        "final_parts": measure_final_parts(model, facts, seed=seed),
+        "onsets": measure_onsets(model, known, half, seed=seed),
+        "senders": measure_senders(model, known, seed=seed),
+        "topic_heads": measure_topic_heads(model, many, seed=seed),
+        "answer_heads": measure_answer_heads(model, many, seed=seed),
+        "maps": measure_maps(model, many.known(model, top_k=1), seed=seed),
+        "final_parts": measure_final_parts(model, many, seed=seed),
+        "mitigation": measure_mitigation(model, many, seed=seed),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from factviz.analysis.cards import mechanism_text
 from factviz.analysis.cards.criteria import held
 from factviz.analysis.cards.knockouts import worst
 from factviz.analysis.cards.motif import PARTS
+from factviz.analysis.cards.tables import number, share, table
 from factviz.models.mini import corpus
 from factviz.models.mini.batches import ANSWER_WEIGHT, WORD_SHARE
 from factviz.models.mini.recipes import RECIPES
@@ -78,9 +80,14 @@ def card(measured: Found) -> str:
         "enrichment": _enrichment,
         "routes": _routes,
         "experiments": _experiments,
-        "shots": _shots,
-        "topic_heads": _topic_heads,
-        "final_parts": _final_parts,
+        "shots": mechanism_text.shots,
+        "onsets": mechanism_text.onsets,
+        "senders": mechanism_text.senders,
+        "topic_heads": mechanism_text.topic_heads,
+        "answer_heads": mechanism_text.answer_heads,
+        "maps": mechanism_text.maps,
+        "final_parts": mechanism_text.final_parts,
+        "mitigation": mechanism_text.mitigation,
     }
     written = [write(measured[key]) for key, write in sections.items() if measured.get(key)]
     return "\n".join([_head(measured), *written]) + _LIMITS
@@ -129,35 +136,19 @@ def _stages(stages: Sequence[tuple[int, float]]) -> str:
     return " in stages of " + " and ".join(f"{updates:,}" for updates, _ in stages)
 
 
-def _table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""
-) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]
-    return "\n".join([f"\n## {title}", *([note] if note else []), "", *lines])
-
-
-def _share(band: Sequence[float]) -> str:
-    return f"{band[0]:.1%} ({band[1]:.1%} to {band[2]:.1%})"
-
-
-def _number(band: Sequence[float], digits: int = 2) -> str:
-    mean, low, high = (f"{value:.{digits}f}" for value in band)
-    return mean if low == high else f"{mean} ({low} to {high})"
-
-
 def _criteria(found: Sequence[Found]) -> str:
     rows = [
-        [row["what"], row["bound"], _number(row["value"], 3), "yes" if row["holds"] else "**no**"]
+        [row["what"], row["bound"], number(row["value"], 3), "yes" if row["holds"] else "**no**"]
         for row in found
     ]
     note = f"{held(found)} of {len(found)} hold."
-    return _table("What it must show", ["criterion", "bound", "measured", "holds"], rows, note)
+    return table("What it must show", ["criterion", "bound", "measured", "holds"], rows, note)
 
 
 def _seeds(found: Sequence[Found]) -> str:
     names = [row["what"] for row in found[0]["criteria"]]
     rows = [
-        [what, *(_number([seed["criteria"][i]["value"][0]] * 3, 3) for seed in found)]
+        [what, *(number([seed["criteria"][i]["value"][0]] * 3, 3) for seed in found)]
         for i, what in enumerate(names)
     ]
     rows.append(["**criteria that hold**", *(f"**{held(seed['criteria'])}**" for seed in found)])
@@ -168,7 +159,7 @@ def _seeds(found: Sequence[Found]) -> str:
         "Measured on the other half of the subjects, with fewer facts. The seed with most criteria\n"
         "held is shipped, of equals the first."
     )
-    return _table("Seeds", columns, rows, note)
+    return table("Seeds", columns, rows, note)
 
 
 def _recall(found: Found) -> str:
@@ -178,8 +169,8 @@ def _recall(found: Found) -> str:
         "lists": "subjects seen only in lists of their attributes",
     }
     rows = [
-        [text, f"{found[key]['facts']:,}", _share(found[key]["top1"]),
-         _number(found[key]["probability"], 3), f"{found[key]['ece']:.3f}"]
+        [text, f"{found[key]['facts']:,}", share(found[key]["top1"]),
+         number(found[key]["probability"], 3), f"{found[key]['ece']:.3f}"]
         for key, text in what.items()
     ]  # fmt: skip
     columns = ["asked", "prompts", "top-1", "P(answer)", "calibration error"]
@@ -194,9 +185,9 @@ def _recall(found: Found) -> str:
         for name in relations
     ]
     return (
-        _table("Recall", columns, rows, note)
+        table("Recall", columns, rows, note)
         + "\n\n<details><summary>By relation</summary>\n"
-        + _table("", ["relation", "held-out pairs", "unseen wordings"], each).removeprefix("\n## ")
+        + table("", ["relation", "held-out pairs", "unseen wordings"], each).removeprefix("\n## ")
         + "\n\n</details>"
     )
 
@@ -204,12 +195,12 @@ def _recall(found: Found) -> str:
 def _parts(found: Found) -> str:
     sets = {"subject": "S ∪ a", "relation": "R ∪ a", "mlps": "R ∪ a"}
     rows = [
-        [PARTS[part], _share(found[part]["right"]), f"{_share(found[part]['inside'])} in {s}"]
+        [PARTS[part], share(found[part]["right"]), f"{share(found[part]['inside'])} in {s}"]
         for part, s in sets.items()
     ]
-    rows.append(["all parts together", _share(found["all"]["right"]), "–"])
+    rows.append(["all parts together", share(found["all"]["right"]), "–"])
     note = f"What each part alone would answer (direct logit attribution), {found['facts']} facts."
-    return _table("Parts alone", ["part", "right", "top-1 inside its own set"], rows, note)
+    return table("Parts alone", ["part", "right", "top-1 inside its own set"], rows, note)
 
 
 def _heads(found: Found) -> str:
@@ -224,14 +215,14 @@ def _heads(found: Found) -> str:
         if key in found
     ]  # fmt: skip
     note = "On each of two halves of the facts that share no subject."
-    table = _table("Heads", ["heads that", "which"], rows, note)
-    return table + "\n\n" + _mixed(found["mixed"])
+    heads = table("Heads", ["heads that", "which"], rows, note)
+    return heads + "\n\n" + _mixed(found["mixed"])
 
 
 def _mixed(found: Found | None) -> str:
     if found is None:
         return "No head is mixed."
-    clean, blocked, random = (_number(found[key]) for key in ("clean", "blocked", "random"))
+    clean, blocked, random = (number(found[key]) for key in ("clean", "blocked", "random"))
     return (
         f"Mixed on one half of these facts: {', '.join(found['heads'])}. On the other half they "
         f"write from relation tokens {clean} logits more to the answer than to the mean of R; "
@@ -268,7 +259,7 @@ def _directions(found: Found) -> str:
         "random positions."
     )
     columns = ["knockout", "layer", "change", "interval", "control there"]
-    return _table("Directions of effects", columns, rows, note) + "\n\n" + _order(found)
+    return table("Directions of effects", columns, rows, note) + "\n\n" + _order(found)
 
 
 def _curve(what: str, curve: Found) -> list[str]:
@@ -299,39 +290,39 @@ def _enrichment(found: Found) -> str:
         f"Share of a subject's attributes among the first {found['top_k']} tokens of the state of "
         f"its last token; {found['facts']} facts. Layer −1 is the embedding. After layer "
         f"{found['best_layer']}, chosen on half of the subjects, the others' recall is "
-        f"{_number(found['ratio'], 1)} times that of another subject's attributes."
+        f"{number(found['ratio'], 1)} times that of another subject's attributes."
     )
     columns = ["after layer", "recall", "another subject's attributes"]
-    return _table("Enrichment", columns, rows, note)
+    return table("Enrichment", columns, rows, note)
 
 
 def _routes(found: Found) -> str:
-    rows = [["nothing", _number(found["clean"], 3), "–"]]
+    rows = [["nothing", number(found["clean"], 3), "–"]]
     rows += [
-        [name, _number(band, 3), _number(found["controls"][name], 3)]
+        [name, number(band, 3), number(found["controls"][name], 3)]
         for name, band in found["paths"].items()
     ]
     note = (
         f"P(answer) with attention edges blocked in all layers, {found['facts']} facts. The control\n"
         "blocks as many random keys."
     )
-    return _table("Two ways for the subject", ["blocked", "P(answer)", "control"], rows, note)
+    return table("Two ways for the subject", ["blocked", "P(answer)", "control"], rows, note)
 
 
 def _experiments(found: Found) -> str:
     rows = [
-        [f'`"{name}"`', f"{row['facts']:,}", _share(row["top1"]), _number(row["probability"], 3),
+        [f'`"{name}"`', f"{row['facts']:,}", share(row["top1"]), number(row["probability"], 3),
          _extra(row)]
         for name, row in found.items()
     ]  # fmt: skip
     note = "`FactSet.builtin(…)` gives the facts of each; what they are says `factviz.facts.experiments`."
     columns = ["facts", "how many", "top-1", "P(answer)", ""]
-    return _table("Built-in experiments", columns, rows, note)
+    return table("Built-in experiments", columns, rows, note)
 
 
 def _extra(row: Found) -> str:
     if "rival" in row:
-        return f"P of the other answer {_number(row['rival'], 3)}"
+        return f"P of the other answer {number(row['rival'], 3)}"
     if "years" in row:
         years = row["years"]
         return (
@@ -341,56 +332,3 @@ def _extra(row: Found) -> str:
             else f"{years['wrong']} wrong answers, no years"
         )
     return ""
-
-
-def _shots(found: Sequence[Found]) -> str:
-    rows = [
-        [str(row["shots"]), _share(row["top1"]), _number(row["probability"], 3),
-         _number(row["gain"], 3) if row["gain"] else "–"]
-        for row in found
-    ]  # fmt: skip
-    last = found[-1]["gain"]
-    said = "Shots raise P(answer)." if last[1] > 0 else "That shots raise P(answer) is not shown."
-    columns = ["shots", "top-1", "P(answer)", "gain in P over no shots, paired"]
-    return _table("Shots", columns, rows, said)
-
-
-def _topic_heads(found: Sequence[Found]) -> str:
-    rows = [
-        [f"L{row['layer']}H{row['head']}", _number(row["attention"]), _number(row["answer"])]
-        for row in found
-    ]
-    columns = ["head", "attention END → subject", "written to the answer from there, logits"]
-    if "mover" not in found[0]:  # a card from before they were looked for
-        return _table("Heads that read the topic", columns, rows)
-    for text, row in zip(rows, found, strict=True):
-        text += [_number(row["r"]), f"{row['copying']:.2f}"]
-    movers = [text[0] for text, row in zip(rows, found, strict=True) if row["mover"]]
-    said = (
-        f"Movers: {', '.join(movers)}." if movers else "That one of them is a mover is not shown."
-    )
-    columns += ["r of attention with the write of the topic", "copying score"]
-    return _table("Heads that read the topic", columns, rows, said)
-
-
-def _final_parts(found: Sequence[Found]) -> str:
-    rows = [[row["part"], _number(row["effect"])] for row in found]
-    names = [row["part"] for row in found if row["negative"]]
-    said = (
-        f"Below zero with their whole interval: {', '.join(names)}."
-        if names
-        else "That a part of the last layer holds the answer back is not shown."
-    )
-    columns = ["part of the last layer", "a − mean(R), logits"]
-    if "suppressor" in found[0]:
-        for text, row in zip(rows, found, strict=True):
-            text += [_number(row["ablation"]), _number(row["correlation"])]
-        names = [row["part"] for row in found if row["suppressor"]]
-        held = (
-            f"Suppressors: {', '.join(names)}."
-            if names
-            else "That one is a suppressor is not shown."
-        )
-        said = f"{said} {held}"
-        columns += ["change under mean ablation, logits", "r of the effect with P(answer)"]
-    return _table("What the last layer does to the answer", columns, rows, said)
