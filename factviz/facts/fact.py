@@ -189,7 +189,7 @@ def _attribute_set(words: Any, answer: str, name: str) -> tuple[str, ...]:
 
 
 def _check_characters(text: str, name: str) -> None:
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise FactvizError(
             f"{name}: {_show(text)} holds half a surrogate pair, which is no character: decode "
             "the text properly"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from factviz.facts import builtin, experiments, readers, shots
@@ -43,6 +44,7 @@ class FactSet(Sequence[Fact]):
         self._facts = _filled(list(facts))
 
     @classmethod
+    @cache  # sets do not change, and this one takes a while to fill
     def builtin(cls, part: str = "facts") -> FactSet:
         """The facts the embedded models were trained on, each in its relation's first wording.
 
