@@ -45,11 +45,13 @@ lab: setup
 	exec $(BIN)/jupyter lab $$root $$browser --LabApp.default_url=/lab/tree/$(QUICKSTART) $(LAB_FLAGS)
 
 # pytest comes last: its summary is the last line of the run.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+
 test: lint frontend browser
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint frontend browser
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 # Before anything imports torch or huggingface_hub: both read these once.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("WANDB_MODE", "disabled")
 
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def _together(item: pytest.Item) -> str:
+    """Which tests a worker keeps to itself: a file's, or all that need notebooks or a browser."""
+    browser = ROOT / "tests" / "browser" in item.path.parents
+    notebooks = browser or "executed" in getattr(item, "fixturenames", ())
+    return "notebooks" if notebooks else item.path.relative_to(ROOT).as_posix()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest starts first: notebooks are run once, and one browser is open."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_together(item)))
+    items.sort(key=lambda item: _together(item) != "notebooks")
 
 
 @pytest.fixture(scope="session")
