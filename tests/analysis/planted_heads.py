@@ -49,7 +49,8 @@ def facts() -> list[fv.Fact]:
     ]
 
 
-def _empty() -> Any:
+def one_hot_llama() -> Any:
+    """Two heads and an MLP that write nothing yet, between one-hot embeddings."""
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
@@ -101,7 +102,7 @@ def _loaded(plain: Any) -> fv.FactModel:
 
 def mover() -> fv.FactModel:
     """Head 0 copies the subject it attends to; head 1 writes the answer, attending to all alike."""
-    plain = _empty()
+    plain = one_hot_llama()
     _look(plain, 0)
     _write(plain, 0, {subject: subject for subject in SUBJECTS}, 1.0)
     _write(plain, 1, ANSWERS, 1.0)
@@ -113,7 +114,7 @@ HELD_BACK = 0.5
 
 def suppressor() -> fv.FactModel:
     """Head 0 writes the answer, head 1 half as much against it; both attend by `strength`."""
-    plain = _empty()
+    plain = one_hot_llama()
     for head, size in ((0, 1.0), (1, -HELD_BACK)):
         _look(plain, head)
         _write(plain, head, ANSWERS, size)

@@ -10,12 +10,11 @@ import math
 
 import pytest
 import torch
-import transformers
 
 import factviz as fv
+from tests.analysis.planted_heads import WIDTH, one_hot_llama
 from tests.families import VOCABULARY, tiny_tokenizer
 
-WIDTH = 64
 SUBJECTS = {10: 20, 11: 21, 12: 22}
 RELATION, END = 40, 42
 LENGTH = 4  # BOS, subject, relation word, END
@@ -23,27 +22,8 @@ LENGTH = 4  # BOS, subject, relation word, END
 
 @pytest.fixture(scope="module")
 def model() -> fv.FactModel:
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=32,
-        rms_norm_eps=1e-12,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=None,
-    )
-    plain = transformers.LlamaForCausalLM(config)
+    plain = one_hot_llama()
     with torch.no_grad():
-        for parameter in plain.parameters():
-            parameter.zero_()
-        plain.model.embed_tokens.weight.copy_(torch.eye(VOCABULARY, WIDTH))
-        plain.lm_head.weight.copy_(torch.eye(VOCABULARY, WIDTH))
-        for norm in (plain.model.norm, plain.model.layers[0].input_layernorm):
-            norm.weight.fill_(1.0)
         attention = plain.model.layers[0].self_attn
         for place, (subject, answer) in enumerate(SUBJECTS.items()):
             attention.v_proj.weight[place, subject] = 1.0
