@@ -19,7 +19,7 @@ from factviz.analysis.mover_rule import Rule, judge, measure_samples
 from factviz.analysis.provenance import fact_coordinates, provenance
 from factviz.analysis.roles import RoleTokens, role_tokens
 from factviz.analysis.topics import Topics, read_topics
-from factviz.facts.errors import FactvizError
+from factviz.facts.checks import check_counts
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
 from factviz.models.factmodel import FactModel
@@ -97,7 +97,7 @@ def find_movers(
     is this project's own (METHODS.md, P2 point 3).
     """
     rule = Rule(min_attention, alpha, min_copying, written)
-    _check_counts(k=(k, 1), n_boot=(n_boot, 2), n_shuffles=(n_shuffles, 1))
+    check_counts(k=(k, 1), n_boot=(n_boot, 2), n_shuffles=(n_shuffles, 1))
     found = as_facts(facts)
     rows = sample_rows([f.subject for f in found], [f.relation for f in found], seed=seed)
     topics = read_topics(model, found)
@@ -132,12 +132,6 @@ def find_movers(
         copying_tokens=copying.tokens,
     )
     return MoverHeads(dataset, origin)
-
-
-def _check_counts(**counts: tuple[int, int]) -> None:
-    for name, (value, least) in counts.items():
-        if value < least:
-            raise FactvizError(f"{name}={value} is too few: give {least} or more")
 
 
 def _tokens(
