@@ -15,10 +15,11 @@ from torch import Tensor
 
 from factviz.analysis.directions import attribute_directions
 from factviz.analysis.head_vocabulary import token_ids, token_name
-from factviz.analysis.topics import topic, topic_ids
+from factviz.analysis.topics import topic_ids
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet
+from factviz.facts.topics import topic
 from factviz.models import edits, head_maps
 from factviz.models.attention import check_head
 from factviz.models.factmodel import FactModel

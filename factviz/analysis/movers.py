@@ -22,6 +22,7 @@ from factviz.analysis.topics import Topics, read_topics
 from factviz.facts.checks import check_counts
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
+from factviz.facts.topics import topic
 from factviz.models.factmodel import FactModel
 from factviz.results.halves import sample_rows
 from factviz.results.movers import DIRECTIONS, MoverHeads, rule_in_words
@@ -175,7 +176,7 @@ def _packed(
         arrays[f"{label}_control"] = (grid, getattr(copying, f"{name}_control"))
     named = [model.tokenizer.decode([token]) for token in topics.ids]
     coords = fact_coordinates(facts) | {
-        "topic": ("fact", np.array([fact.topic or fact.subject for fact in facts], object)),
+        "topic": ("fact", np.array([topic(fact) for fact in facts], object)),
         "topic_token": ("fact", np.array(named, object)),
         "topic_tokens": ("fact", np.array([len(at) for at in topics.positions])),
         "group": np.array(SOURCES, dtype=object),

@@ -20,11 +20,12 @@ from factviz.analysis.head_classes import PROJECTION
 from factviz.analysis.outcomes import Prompts, answer_id, generators, read_prompts
 from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance
-from factviz.analysis.topics import read_topics, topic, topic_ids
+from factviz.analysis.topics import read_topics, topic_ids
 from factviz.facts.checks import check_seed, is_whole
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, as_facts
+from factviz.facts.topics import topic
 from factviz.models.factmodel import FactModel
 from factviz.models.traced import Trace, trace
 from factviz.results.shot_comparison import MEASURES, ShotComparison
