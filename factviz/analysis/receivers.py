@@ -10,7 +10,8 @@ from typing import Any, Literal, cast
 from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.models.factmodel import FactModel
-from factviz.models.head_inputs import HeadInput, Letter, group_of
+from factviz.models.head_inputs import HeadInput, Letter
+from factviz.models.head_maps import group_of
 
 Named = str | tuple[str, int] | tuple[str, int, int]
 Kind = Literal["resid_final", "mlp", "q", "k", "v"]
