@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.models.factmodel import FactModel
 from factviz.models.interventions import Intervention, Place, ReplaceHead, ReplaceSublayer
@@ -86,11 +87,7 @@ def heads_only(sets: Mapping[str, Sequence[Component]]) -> None:
 
 def _is_one(asked: object) -> bool:
     pair = isinstance(asked, tuple) and len(asked) == 2
-    return isinstance(asked, str) or (pair and _whole(asked[1]))  # type: ignore[index]
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return isinstance(asked, str) or (pair and is_whole(asked[1]))  # type: ignore[index]
 
 
 def _label(components: Sequence[Component], most: int = 6) -> str:
@@ -140,7 +137,7 @@ def _parsed(asked: Named) -> Component | None:
     first, second = asked
     if isinstance(first, str):
         return _sublayer(first, int(second))
-    return Component("head", int(first), int(second)) if _whole(first) else None
+    return Component("head", int(first), int(second)) if is_whole(first) else None
 
 
 def _sublayer(kind: str, layer: int) -> Component | None:

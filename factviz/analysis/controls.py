@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from factviz.facts.tokens import PromptTokens
 
 
 def check_draws(draws: int) -> None:
-    """Refuse a number of control draws below 0."""
-    if draws < 0:
-        raise FactvizError(f"controls={draws} draws can't be made: give 0 (none) or more")
+    """Refuse a number of control draws below 0, or one that is no whole number."""
+    if not isinstance(draws, Integral) or draws < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise FactvizError(f"controls={draws!r} draws can't be made: give 0 (none) or more")
 
 
 def random_positions(

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from jaxtyping import Float
 
 from factviz.analysis.moments import Moments
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 
 _NULL = 1e-14
@@ -90,10 +92,11 @@ def descend(
 
 def check_settings(rate: float, momentum: float, steps: int) -> None:
     """Refuse settings that make no sense."""
-    if not (rate > 0 and 0 <= momentum < 1 and steps >= 1):
+    numbers = all(isinstance(value, Real) for value in (rate, momentum)) and is_whole(steps)
+    if not (numbers and rate > 0 and 0 <= momentum < 1 and steps >= 1):
         raise FactvizError(
-            f"SGD with rate={rate}, momentum={momentum}, steps={steps} can't be run: the rate is "
-            "above 0, momentum in [0, 1), steps 1 or more (the paper: 0.005, 0.99, 60000)"
+            f"SGD with rate={rate!r}, momentum={momentum!r}, steps={steps!r} can't be run: the "
+            "rate is above 0, momentum in [0, 1), steps 1 or more (the paper: 0.005, 0.99, 60000)"
         )
 
 

@@ -23,6 +23,7 @@ from factviz.analysis.head_editing import Plan, Side, planned
 from factviz.analysis.outcomes import Prompts, Target, read_prompts, target_ids, target_texts
 from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.provenance import fact_coordinates, provenance
+from factviz.facts.checks import check_seed
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.models.factmodel import FactModel
@@ -91,6 +92,7 @@ def compare_edits(
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521.
     """
     check_draws(controls)
+    check_seed(seed)
     if match not in SIZES:
         raise FactvizError(f"match={match!r} is unknown: 'weights' or 'output'")
     plan = planned(model, scale=scale, remove=remove, side=side, swap=swap)

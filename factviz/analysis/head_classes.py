@@ -14,7 +14,7 @@ from factviz.analysis.known import check_subjects, known_rows, unknown_note
 from factviz.analysis.propagation import Propagation, block_propagation, preference
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance
 from factviz.analysis.roles import CONTROLS, ROLES, RoleTokens, role_tokens
-from factviz.facts.errors import FactvizError
+from factviz.facts.checks import check_counts
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
 from factviz.models.factmodel import FactModel
@@ -73,9 +73,7 @@ def classify_heads(
     `factviz.results.class_rule.RULE`.
     """
     threshold = check_threshold(threshold)
-    for name, value, least in (("n_boot", n_boot, 2), ("n_blocked", n_blocked, 0)):
-        if value < least:
-            raise FactvizError(f"{name}={value} is too few: give {least} or more")
+    check_counts(n_boot=(n_boot, 2), n_blocked=(n_blocked, 0))
     found = as_facts(facts)
     tokens = role_tokens(model, found, seed=seed)
     parts = grouped_parts(model, found, tokens)

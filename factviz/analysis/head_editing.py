@@ -15,10 +15,11 @@ from torch import Tensor
 
 from factviz.analysis.directions import attribute_directions
 from factviz.analysis.head_vocabulary import token_ids, token_name
-from factviz.analysis.topics import topic, topic_ids
+from factviz.analysis.topics import topic_ids
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet
+from factviz.facts.topics import topic
 from factviz.models import edits, head_maps
 from factviz.models.attention import check_head
 from factviz.models.factmodel import FactModel
@@ -255,11 +256,11 @@ def _as_array(remove: Any) -> Tensor | None:
             isinstance(one, (float, Tensor, np.ndarray, list, tuple)) for one in remove
         ):
             return None
-        rows = [torch.as_tensor(one) for one in remove]
+        rows = [_numbers(one) for one in remove]
         if len({row.shape for row in rows}) > 1:
             raise FactvizError("the directions to remove differ in size: give d_model numbers each")
         remove = torch.stack(rows)
-    found = torch.as_tensor(remove).detach()
+    found = _numbers(remove).detach()
     found = found[None] if found.ndim == 1 else found
     if found.ndim != 2 or not found.is_floating_point():
         raise FactvizError(
@@ -267,6 +268,16 @@ def _as_array(remove: Any) -> Tensor | None:
             "[n, d_model] of floating-point numbers, or token ids as a list"
         )
     return found
+
+
+def _numbers(given: Any) -> Tensor:
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise FactvizError(
+            f"remove={str(given)[:80]!r} is no direction: give arrays of numbers; or words and "
+            "token ids as a flat list"
+        ) from None
 
 
 def _checked(model: FactModel, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
@@ -287,7 +298,8 @@ def _tokens(model: FactModel, remove: Any) -> tuple[list[int], str]:
     """Token ids of words, ids or facts' topics, and what they are in words."""
     if isinstance(remove, (Fact, FactSet)):
         remove = [remove] if isinstance(remove, Fact) else list(remove)
-    items: list[Any] = [remove] if isinstance(remove, (str, int)) else list(remove)
+    several = isinstance(remove, Iterable) and not isinstance(remove, str)
+    items: list[Any] = list(remove) if several else [remove]
     facts = [item for item in items if isinstance(item, Fact)]
     if not facts:
         ids = token_ids(model, items)

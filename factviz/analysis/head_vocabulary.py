@@ -11,8 +11,9 @@ import xarray as xr
 
 from factviz.analysis.positions import subject_positions
 from factviz.analysis.provenance import RAW, provenance
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
-from factviz.facts.fact import Fact
+from factviz.facts.fact import Fact, check_characters
 from factviz.models.factmodel import FactModel
 from factviz.models.vocabulary_maps import mapped
 from factviz.results.head_vocabulary import HeadVocabulary
@@ -116,7 +117,7 @@ def token_ids(model: FactModel, tokens: str | int | Fact | Iterable[str | int]) 
     if isinstance(tokens, Fact):
         found: Sequence[int] = subject_ids(model, tokens)
     else:
-        items = [tokens] if isinstance(tokens, (str, int)) else list(tokens)
+        items = [tokens] if isinstance(tokens, str) or not isinstance(tokens, Iterable) else tokens
         found = [_token_id(model, item) for item in items]
     if not found:
         raise FactvizError("no tokens were given: give words, token ids or a Fact")
@@ -132,11 +133,14 @@ def subject_ids(model: FactModel, fact: Fact) -> list[int]:
 def _token_id(model: FactModel, item: str | int) -> int:
     if not isinstance(item, str):
         size = min(len(model.tokenizer), model.d_vocab)
+        if not is_whole(item):
+            raise FactvizError(f"{item!r} is no token: give a word, or an id (0 to {size - 1})")
         if not 0 <= int(item) < size:
             raise FactvizError(f"token id {item} is not in the vocabulary (0 to {size - 1})")
         return int(item)
     if not item.strip():
         raise FactvizError(f"the word {item!r} is empty: give some text or a token id")
+    check_characters(item, "the word")
     forms = [item] if item[0].isspace() else [f" {item}", item]
     cut = [model.tokenizer(form, add_special_tokens=False)["input_ids"] for form in forms]
     known = [ids for ids in cut if model.tokenizer.unk_token_id not in ids]

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from factviz.analysis.head_vocabulary import PROJECTION, subject_ids
 from factviz.analysis.provenance import provenance
 from factviz.analysis.vocabularies import Vocabularies, Vocabulary, subject_vocabularies
+from factviz.facts.checks import check_counts
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -81,9 +82,7 @@ def map_hubs(
     FactvizError
         If k or n_random is below 1, or no attribute is a token.
     """
-    for name, value in (("k", k), ("n_random", n_random)):
-        if value < 1:
-            raise FactvizError(f"{name}={value} is too few: give 1 or more")
+    check_counts(k=(k, 1), n_random=(n_random, 1))
     found = as_facts(facts)
     kept = np.ones(model.d_vocab, dtype=bool)
     vocabularies = subject_vocabularies(model, found, vocabulary, kept)

@@ -17,6 +17,7 @@ from factviz.analysis.outcomes import Prompts, read_prompts
 from factviz.analysis.partial import kept_on_interrupt
 from factviz.analysis.provenance import fact_coordinates, provenance
 from factviz.analysis.suppressors import find_suppressors
+from factviz.facts.checks import check_counts
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -154,9 +155,7 @@ def _check_options(criterion: str, bins: int, controls: int, n_boot: int) -> Non
     if criterion not in CRITERIA:
         raise FactvizError(f"criterion {criterion!r} is unknown: {', '.join(CRITERIA)}")
     check_draws(controls)
-    for name, value, least in (("bins", bins, 1), ("n_boot", n_boot, 2)):
-        if value < least:
-            raise FactvizError(f"{name}={value} is too few: give {least} or more")
+    check_counts(bins=(bins, 1), n_boot=(n_boot, 2))
 
 
 def _suppressors(

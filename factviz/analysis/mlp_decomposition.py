@@ -22,6 +22,7 @@ from factviz.analysis.places import layers_of
 from factviz.analysis.provenance import fact_coordinates, provenance, texts
 from factviz.analysis.topics import read_topics
 from factviz.analysis.writes import vocabulary_logits
+from factviz.facts.checks import check_counts
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -107,8 +108,7 @@ def decompose_mlps(
         raise FactvizError(f"solver={solver!r} is unknown: 'exact' or 'sgd'")
     check_settings(rate, momentum, steps)
     check_draws(controls)
-    if n_boot < 2 or k < 1:
-        raise FactvizError(f"n_boot={n_boot}, k={k}: give 2 resamples and 1 token or more")
+    check_counts(n_boot=(n_boot, 2), k=(k, 1))
     found = as_facts(facts)
     _check_subjects(found)
     sampling = sample(found, folds=folds, n_boot=n_boot, controls=controls, seed=seed)

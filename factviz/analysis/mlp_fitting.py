@@ -18,6 +18,7 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.results.halves import subject_folds
 from factviz.results.mlp_decomposition import REST
+from factviz.results.resampling import subject_draws
 
 Solver = Literal["exact", "sgd"]
 CHECKPOINTS = 60
@@ -69,15 +70,14 @@ def sample(facts: Sequence[Fact], *, folds: int, n_boot: int, controls: int, see
     fold = np.array(subject_folds(subjects, relations.tolist(), folds, seed=seed))
     _, owner, count = np.unique(relations, return_inverse=True, return_counts=True)
     weights = shares(len(facts), 1 / count[owner])
-    names, who = np.unique(np.array(subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
+    drawn = subject_draws(subjects, n_boot, rng)
     shuffles = np.tile(np.arange(len(facts)), (controls, 1))
     for row in shuffles:
         for number in range(len(count)):
             own = np.flatnonzero(owner == number)
             row[own] = rng.permutation(own)
-    return Sampling(weights, fold, drawn[:, who] * weights, shuffles)
+    return Sampling(weights, fold, drawn * weights, shuffles)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
+from factviz.facts.checks import check_shares
 from factviz.facts.errors import FactvizError
 from factviz.results.correlations import (
     CONSTANT,
@@ -38,9 +39,9 @@ class Rule:
     def __post_init__(self) -> None:
         if self.written not in WRITTEN:
             raise FactvizError(f"written={self.written!r} is unknown: 'topic' or 'answer'")
-        for name in ("min_attention", "alpha", "min_copying"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise FactvizError(f"{name}={value} is out of its range: give 0 to 1")
+        check_shares(
+            min_attention=self.min_attention, alpha=self.alpha, min_copying=self.min_copying
+        )
 
 
 @dataclass(frozen=True)

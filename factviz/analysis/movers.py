@@ -19,9 +19,10 @@ from factviz.analysis.mover_rule import Rule, judge, measure_samples
 from factviz.analysis.provenance import fact_coordinates, provenance
 from factviz.analysis.roles import RoleTokens, role_tokens
 from factviz.analysis.topics import Topics, read_topics
-from factviz.facts.errors import FactvizError
+from factviz.facts.checks import check_counts
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
+from factviz.facts.topics import topic
 from factviz.models.factmodel import FactModel
 from factviz.results.halves import sample_rows
 from factviz.results.movers import DIRECTIONS, MoverHeads, rule_in_words
@@ -97,7 +98,7 @@ def find_movers(
     is this project's own (METHODS.md, P2 point 3).
     """
     rule = Rule(min_attention, alpha, min_copying, written)
-    _check_counts(k=(k, 1), n_boot=(n_boot, 2), n_shuffles=(n_shuffles, 1))
+    check_counts(k=(k, 1), n_boot=(n_boot, 2), n_shuffles=(n_shuffles, 1))
     found = as_facts(facts)
     rows = sample_rows([f.subject for f in found], [f.relation for f in found], seed=seed)
     topics = read_topics(model, found)
@@ -132,12 +133,6 @@ def find_movers(
         copying_tokens=copying.tokens,
     )
     return MoverHeads(dataset, origin)
-
-
-def _check_counts(**counts: tuple[int, int]) -> None:
-    for name, (value, least) in counts.items():
-        if value < least:
-            raise FactvizError(f"{name}={value} is too few: give {least} or more")
 
 
 def _tokens(
@@ -181,7 +176,7 @@ def _packed(
         arrays[f"{label}_control"] = (grid, getattr(copying, f"{name}_control"))
     named = [model.tokenizer.decode([token]) for token in topics.ids]
     coords = fact_coordinates(facts) | {
-        "topic": ("fact", np.array([fact.topic or fact.subject for fact in facts], object)),
+        "topic": ("fact", np.array([topic(fact) for fact in facts], object)),
         "topic_token": ("fact", np.array(named, object)),
         "topic_tokens": ("fact", np.array([len(at) for at in topics.positions])),
         "group": np.array(SOURCES, dtype=object),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from factviz.facts.checks import check_seed, is_whole
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -50,12 +51,12 @@ def target_ids(prompts: Prompts, target: Target) -> list[int | None]:
         return [None] * len(prompts.facts)
     if target == "answer":
         return [answer_id(prompts.model, fact) for fact in prompts.facts]
-    if isinstance(target, int) and not isinstance(target, bool):
+    if not isinstance(target, str) and is_whole(target):
         if not 0 <= target < size:
             raise FactvizError(
                 f"target token {target} does not exist: the model has 0 to {size - 1}"
             )
-        return [target] * len(prompts.facts)
+        return [int(target)] * len(prompts.facts)
     raise FactvizError(
         f"target {target!r} is unknown: 'answer', 'top1' (of the clean run) or a token id; for "
         "another word, fact.replace(answer=…)"
@@ -75,6 +76,7 @@ def answer_id(model: FactModel, fact: Fact) -> int:
 
 def generators(count: int, seed: int) -> list[np.random.Generator]:
     """A generator for each fact, so that a fact's draws do not depend on the others."""
+    check_seed(seed)
     return [np.random.default_rng([seed, fact]) for fact in range(count)]
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 from factviz.analysis.position_sets import NAMES as SETS
 from factviz.analysis.position_sets import named_set
 from factviz.analysis.positions import NAMED, named_positions
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens
@@ -56,11 +60,11 @@ def told(where: Where) -> str:
 
 def listed(where: Where) -> Where:
     """The same, but no iterator that is empty after a first look."""
-    return where if isinstance(where, (str, int)) else list(where)
+    return where if isinstance(where, (str, int, np.integer)) else list(where)
 
 
 def _items(where: Where) -> list[str | int]:
-    return [where] if isinstance(where, (str, int)) else list(where)
+    return [where] if isinstance(where, (str, int, np.integer)) else list(where)
 
 
 def _by_name(fact: Fact, row: PromptTokens, name: str) -> Sequence[int]:
@@ -91,7 +95,13 @@ def layers_of(model: FactModel, layers: int | Iterable[int] | None) -> tuple[int
     """
     if layers is None:
         return tuple(range(model.n_layers))
-    found = sorted({layers} if isinstance(layers, int) else {int(layer) for layer in layers})
+    asked: list[Any] = list(layers) if isinstance(layers, Iterable) else [layers]
+    for layer in asked:
+        if not is_whole(layer):
+            raise FactvizError(
+                f"layer {layer!r} is no whole number: give 0 to {model.n_layers - 1}"
+            )
+    found = sorted({int(layer) for layer in asked})
     for layer in found:
         if not 0 <= layer < model.n_layers:
             raise FactvizError(f"layer {layer} does not exist: the model has 0 to "

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.models.factmodel import FactModel
-from factviz.models.head_inputs import HeadInput, Letter, group_of
+from factviz.models.head_inputs import HeadInput, Letter
+from factviz.models.head_maps import group_of
 
 Named = str | tuple[str, int] | tuple[str, int, int]
 Kind = Literal["resid_final", "mlp", "q", "k", "v"]
@@ -112,7 +114,7 @@ def _parsed(asked: Any) -> tuple[Kind, int, int]:
             return "mlp", int(mlp[1]), -1
     elif isinstance(asked, tuple):
         parts = cast("tuple[Any, ...]", asked)
-        numbers = [int(n) for n in parts[1:] if isinstance(n, int) and not isinstance(n, bool)]
+        numbers = [int(n) for n in parts[1:] if is_whole(n)]
         if len(numbers) == len(parts) - 1:
             if parts[:1] == ("mlp",) and len(numbers) == 1:
                 return "mlp", numbers[0], -1

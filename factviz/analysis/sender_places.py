@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from factviz.analysis.outcomes import Prompts
 from factviz.analysis.places import NAMES, positions, told
 from factviz.analysis.topics import read_topics
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.facts.tokens import PromptTokens
 
@@ -46,7 +47,7 @@ def spots(prompts: Prompts, place: Place) -> Spots:
     FactvizError
         If the name is unknown, or a prompt has no such position.
     """
-    if isinstance(place, bool) or not isinstance(place, (str, int)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(place, str) and not is_whole(place):
         raise FactvizError(f"at={place!r} names no position: 'topic', {', '.join(NAMES)}, or one "
                            "position as a number")  # fmt: skip
     if place == "topic":

@@ -20,10 +20,12 @@ from factviz.analysis.head_classes import PROJECTION
 from factviz.analysis.outcomes import Prompts, answer_id, generators, read_prompts
 from factviz.analysis.partial import kept_on_interrupt, progress
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance
-from factviz.analysis.topics import read_topics, topic, topic_ids
+from factviz.analysis.topics import read_topics, topic_ids
+from factviz.facts.checks import check_seed, is_whole
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, as_facts
+from factviz.facts.topics import topic
 from factviz.models.factmodel import FactModel
 from factviz.models.traced import Trace, trace
 from factviz.results.shot_comparison import MEASURES, ShotComparison
@@ -79,10 +81,11 @@ def compare_shots(
     ----------
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521.
     """
+    check_seed(seed)
     found = FactSet(as_facts(facts))
     numbers = _counts(counts)
-    if controls < 1:
-        raise FactvizError(f"controls={controls} facts can't be drawn: 1 or more")
+    if not is_whole(controls) or controls < 1:
+        raise FactvizError(f"controls={controls!r} facts can't be drawn: 1 or more")
     _check_subjects(found)
     pool = found if among is None else FactSet(as_facts(among))
     asked = [
@@ -122,9 +125,10 @@ def _said(model: FactModel, controls: int, seed: int, notes: Sequence[str]) -> d
 
 
 def _counts(counts: Iterable[int]) -> list[int]:
-    found: list[Any] = [counts] if isinstance(counts, int) else list(counts)
+    asked: Any = counts
+    found: list[Any] = list(asked) if isinstance(asked, Iterable) else [asked]
     for count in found:
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0:
+        if not is_whole(count) or count < 0:
             raise FactvizError(f"{count!r} shots can't be given: whole numbers from 0 on")
     if not found:
         raise FactvizError("no numbers of shots were given: counts=(0, 1, 2), say")

@@ -25,6 +25,7 @@ from factviz.analysis.suppressor_rule import judge, measure_samples
 from factviz.analysis.top_tokens import top_tokens
 from factviz.analysis.topics import Topics, read_topics
 from factviz.analysis.writes import head_writes, vocabulary_logits
+from factviz.facts.checks import check_counts
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -89,9 +90,7 @@ def find_suppressors(
     is this project's own (METHODS.md, P2 point 8).
     """
     check_draws(controls)
-    for name, value, least in (("k", k, 1), ("n_boot", n_boot, 2)):
-        if value < least:
-            raise FactvizError(f"{name}={value} is too few: give {least} or more")
+    check_counts(k=(k, 1), n_boot=(n_boot, 2))
     chosen = (model.n_layers - 1,) if layers is None else layers_of(model, layers)
     parts = parts_of(model, chosen)
     found, tokens, notes = with_others(model, as_facts(facts))

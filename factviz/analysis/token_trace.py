@@ -17,6 +17,7 @@ from factviz.analysis.mlp_terms import EndStates, end_states
 from factviz.analysis.outcomes import answer_id
 from factviz.analysis.provenance import before_cap, fact_coordinates, provenance, texts
 from factviz.analysis.topics import read_topics
+from factviz.facts.checks import check_seed
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
@@ -86,6 +87,7 @@ def _followed(
     facts: Sequence[Fact], x: Sequence[int], y: Sequence[int], seed: int
 ) -> tuple[Int[np.ndarray, "fact token"], Int[np.ndarray, " fact"]]:
     """Token ids in the order of `TOKENS`, −1 where there is none; and whose the others are."""
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     relations, own = np.array([fact.relation for fact in facts]), np.array([x, y]).T
     others = np.full(len(facts), -1)

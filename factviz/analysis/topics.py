@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from factviz.analysis.positions import subject_positions
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens
+from factviz.facts.topics import last_span, whole_words
 from factviz.models.factmodel import FactModel
 
 
@@ -35,19 +35,8 @@ def about_topic(fact: Fact) -> Fact:
     """
     if not fact.topic or fact.topic == fact.subject:
         return fact
-    start = (_starts(fact) or [fact.prompt.rfind(fact.topic)])[-1]
+    start, _ = last_span(fact.prompt, fact.topic)
     return fact.replace(subject=fact.topic, subject_start=start, topic="")
-
-
-def _starts(fact: Fact) -> list[int]:
-    """Where the topic stands as whole words ("w4", but not in "w42")."""
-    whole = rf"(?<!\w){re.escape(fact.topic)}(?!\w)"
-    return [found.start() for found in re.finditer(whole, fact.prompt)]
-
-
-def topic(fact: Fact) -> str:
-    """The topic's words."""
-    return fact.topic or fact.subject
 
 
 def topic_ids(model: FactModel, fact: Fact) -> list[int]:
@@ -83,7 +72,8 @@ def _notes(facts: Sequence[Fact], places: Sequence[Sequence[int]]) -> list[str]:
             f"{several} of {len(facts)} topics are of several tokens: attention is summed over "
             "them, and X is the last one"
         )
-    twice = [f for f in facts if f.topic not in ("", f.subject) and len(_starts(f)) > 1]
+    named = [fact for fact in facts if fact.topic not in ("", fact.subject)]
+    twice = [fact for fact in named if len(whole_words(fact.prompt, fact.topic)) > 1]
     if twice:
         notes.append(
             f"{len(twice)} topics stand more than once in their prompt: the last one is taken"

@@ -14,6 +14,7 @@ from factviz.facts import shots
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, as_facts
+from factviz.facts.topics import last_span, topic
 
 Pool = Sequence[Fact]
 
@@ -65,12 +66,12 @@ def counterfactuals(
         raise FactvizError(
             f"recipe {recipe!r} for counterfactuals is unknown: {', '.join(map(repr, RECIPES))}"
         )
-    pool = found if among is None else as_facts(among)
+    pool = sorted(found if among is None else as_facts(among), key=_words)
     if name == "flipped pair":
         made = _flipped(found, random.Random(f"{seed} {name}"))
     else:
-        # A generator for each fact, so that its draw does not depend on the others.
-        draws = [random.Random(f"{seed} {name} {index}") for index in range(len(found))]
+        # Drawn by a fact's own words: neither the other facts nor their order change its draw.
+        draws = [random.Random(f"{seed} {name} {_words(fact)}") for fact in found]
         pairs = zip(found, draws, strict=True)
         made = [_RECIPES[name](fact, pool, draw) for fact, draw in pairs]
     for one, new in zip(found, made, strict=True):
@@ -82,29 +83,29 @@ def counterfactuals(
     )
 
 
+def _words(fact: Fact) -> tuple[str, ...]:
+    return (fact.prompt, fact.subject, topic(fact), fact.answer, fact.relation)
+
+
 def _refused(recipe: str, fact: Fact, why: str) -> FactvizError:
     return FactvizError(f"recipe {recipe!r} can't be applied to {fact.prompt[:80]!r}: {why}")
-
-
-def _topic(fact: Fact) -> str:
-    return fact.topic or fact.subject
 
 
 def _with_topic(fact: Fact, other: Fact) -> Fact:
     """Another fact's topic and answer in the fact's own prompt."""
     if not fact.topic or fact.topic == fact.subject:
         start, stop = fact.subject_span
-        changed = {"subject": _topic(other), "subject_start": start}
-        changed |= {"topic": _topic(other)} if fact.topic else {}
+        changed = {"subject": topic(other), "subject_start": start}
+        changed |= {"topic": topic(other)} if fact.topic else {}
     else:
-        start = fact.prompt.rfind(fact.topic)
-        stop, begin = start + len(fact.topic), fact.subject_span[0]
+        start, stop = last_span(fact.prompt, fact.topic)
+        begin = fact.subject_span[0]
         overlap = start < fact.subject_span[1] and stop > begin
         if overlap:
             raise _refused("other topic", fact, f"its topic {fact.topic!r} is within its subject")
-        moved = len(_topic(other)) - len(fact.topic) if start < begin else 0
-        changed = {"topic": _topic(other), "subject_start": begin + moved}
-    prompt = fact.prompt[:start] + _topic(other) + fact.prompt[stop:]
+        moved = len(topic(other)) - len(fact.topic) if start < begin else 0
+        changed = {"topic": topic(other), "subject_start": begin + moved}
+    prompt = fact.prompt[:start] + topic(other) + fact.prompt[stop:]
     return fact.replace(
         prompt=prompt,
         answer=other.answer,
@@ -119,7 +120,7 @@ def _other_topic(fact: Fact, pool: Pool, draw: random.Random) -> Fact:
         other
         for other in pool
         if other.relation == fact.relation
-        and _topic(other) != _topic(fact)
+        and topic(other) != topic(fact)
         and other.answer != fact.answer
     ]
     if not others:
@@ -136,7 +137,7 @@ def _flipped(facts: Pool, draw: random.Random) -> list[Fact]:
     for index, fact in enumerate(facts):
         by_relation.setdefault(fact.relation, []).append(index)
     made: dict[int, Fact] = {}
-    for members in by_relation.values():
+    for _, members in sorted(by_relation.items()):
         for index, partner in _partners(facts, members, draw).items():
             made[index] = _with_topic(facts[index], facts[partner])
     return [made[index] for index in range(len(facts))]
@@ -144,13 +145,14 @@ def _flipped(facts: Pool, draw: random.Random) -> list[Fact]:
 
 def _partners(facts: Pool, members: Sequence[int], draw: random.Random) -> dict[int, int]:
     """Half a round further in the order of answers: never one's own, if none is that of most."""
-    shuffled = draw.sample(list(members), len(members))
+    listed = sorted(members, key=lambda index: _words(facts[index]))
+    shuffled = draw.sample(listed, len(listed))
     order = sorted(shuffled, key=lambda index: facts[index].answer)
     half = len(order) // 2
     found = {index: order[(at + half) % len(order)] for at, index in enumerate(order)}
     for index, partner in found.items():
         fact, other = facts[index], facts[partner]
-        if _topic(fact) == _topic(other) or fact.answer == other.answer:
+        if topic(fact) == topic(other) or fact.answer == other.answer:
             raise _refused(
                 "flipped pair",
                 fact,
@@ -179,8 +181,8 @@ def _relation_replaced(fact: Fact, pool: Pool, draw: random.Random) -> Fact:
 
 
 def _with_words(fact: Fact, words: str) -> Fact:
-    start = fact.prompt.rfind(fact.relation_words)
-    stop, begin = start + len(fact.relation_words), fact.subject_span[0]
+    start, stop = last_span(fact.prompt, fact.relation_words)
+    begin = fact.subject_span[0]
     if start < fact.subject_span[1] and stop > begin:
         raise _refused("relation replaced", fact, "its relation words are within its subject")
     moved = len(words) - len(fact.relation_words) if start < begin else 0

@@ -142,7 +142,7 @@ class Fact:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise FactvizError(f"{name} must be text, not {type(value).__name__}: {value!r}")
-            _check_characters(value, name)
+            check_characters(value, name)
             if not value.strip():
                 raise FactvizError(f"the {name} is empty ({value!r}): give at least one word")
         for name in ("relation", "prefix", "template", "topic", "relation_words"):
@@ -184,11 +184,12 @@ def _attribute_set(words: Any, answer: str, name: str) -> tuple[str, ...]:
     for word in words:
         if not isinstance(word, str):
             raise FactvizError(f"{name} must hold words, not {type(word).__name__}: {word!r}")
-        _check_characters(word, name)
+        check_characters(word, name)
     return tuple(word for word in dict.fromkeys(words) if word.strip() and word != answer.strip())
 
 
-def _check_characters(text: str, name: str) -> None:
+def check_characters(text: str, name: str) -> None:
+    """Refuse half a surrogate pair."""
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise FactvizError(
             f"{name}: {_show(text)} holds half a surrogate pair, which is no character: decode "

@@ -208,6 +208,8 @@ def as_facts(facts: Fact | Iterable[Fact]) -> list[Fact]:
     FactvizError
         If there are none, or something in them is not a `Fact`.
     """
+    if not isinstance(facts, Iterable) and not isinstance(facts, Fact):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise FactvizError(f"facts are {facts!r}: pass a Fact, a list of them or a FactSet")
     found: list[Any] = [facts] if isinstance(facts, Fact) else list(facts)
     if not found:
         raise FactvizError("no facts were given: pass a Fact, a list of them or a FactSet")

@@ -10,13 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.models.factmodel import FactModel
 from factviz.models.geometry import refusal
 from factviz.models.recording import end_logits, evaluating, hooks
 
+_NO_HEAD: Any = object()
 
-def check_head(model: FactModel, layer: Any, head: Any = None) -> None:
+
+def check_head(model: FactModel, layer: Any, head: Any = _NO_HEAD) -> None:
     """Refuse a layer, or a head if one is named, that the model does not have.
 
     Raises
@@ -25,13 +28,13 @@ def check_head(model: FactModel, layer: Any, head: Any = None) -> None:
         If there is no such layer or head.
     """
     asked = [("layer", layer, model.n_layers)]
-    if head is not None:
+    if head is not _NO_HEAD:
         asked.append(("head", head, model.n_heads))
     for name, value, count in asked:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        if not is_whole(value):
             raise FactvizError(f"{name}={value!r} is no number of a {name}")
         if not 0 <= value < count:
-            what = f"layer {layer}" if head is None else f"L{layer}H{head}"
+            what = f"layer {layer}" if head is _NO_HEAD else f"L{layer}H{head}"
             raise FactvizError(f"{what} does not exist: {model.name} has {name}s 0 to {count - 1}")
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from factviz.facts.errors import FactvizError
 from factviz.models.clean_runs import CleanRun
 from factviz.models.factmodel import FactModel
-from factviz.models.geometry import linear_weight
 from factviz.models.plans import Kept, Plan
 from factviz.models.proofs import proven
 from factviz.models.shared_prefix import ChangedRuns, Joined
@@ -34,20 +33,6 @@ class HeadInput:
     letter: Letter
     layer: int
     heads: tuple[int, ...]
-
-
-def kv_heads(model: FactModel, layer: int) -> int:
-    """How many heads a layer's keys and values have; fewer than queries' where they are grouped."""
-    parts = model.geometry.layers[layer]
-    width = linear_weight(parts.output).shape[1]
-    return linear_weight(parts.value).shape[0] * model.n_heads // width
-
-
-def group_of(model: FactModel, layer: int, head: int) -> tuple[int, ...]:
-    """The heads that read one head's keys and values, itself included."""
-    size = model.n_heads // kv_heads(model, layer)
-    first = head // size * size
-    return tuple(range(first, first + size))
 
 
 class _Exchanged(Joined):

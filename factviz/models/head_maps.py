@@ -45,7 +45,7 @@ def output_of_head(model: FactModel, layer: int, head: int) -> Float[Tensor, "d_
 
 
 def group_of(model: FactModel, layer: int, head: int) -> tuple[int, ...]:
-    """The heads that share this head's W_V, itself among them."""
+    """The heads that share this head's keys and values, itself among them."""
     parts = model.geometry.layers[layer]
     value, output = linear_weight(parts.value), linear_weight(parts.output)
     shared = output.shape[1] // value.shape[0]

@@ -115,7 +115,7 @@ def show_attention(
         the model or for the picture, or the model does not show what it attends to.
     """
     _check(model, fact)
-    check_head(model, layer, head)
+    check_head(model, layer, *([] if head is None else [head]))
     tokens = model.tokenize(fact)
     heads = list(range(model.n_heads)) if head is None else [int(head)]
     _check_size(tokens, heads)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from factviz.facts.errors import FactvizError
+from factviz.results.resampling import subject_draws
 
 BINS = 10
 
@@ -71,10 +72,8 @@ def error_draws(
     Resamples hold facts twice, which fall into one bin, so that these errors lie above the whole
     set's: compare them with each other, and see `error_band` for an interval.
     """
-    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
-    rows = [np.repeat(np.arange(len(owner)), counts[owner]) for counts in drawn]
+    drawn = subject_draws(subjects, n_boot, np.random.default_rng(seed))
+    rows = [np.repeat(np.arange(len(counts)), counts) for counts in drawn]
     return np.array([calibration_error(confidence[r], right[r], bins=bins) for r in rows])
 
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from factviz.results.resampling import subject_draws
+
 CONSTANT = 1e-5
 """A spread of less than this share of the largest value is rounding: the value is constant."""
 
@@ -55,13 +57,11 @@ def correlation_bands(
                                             *floors)])  # fmt: skip
     found = np.full((2, 3, x.shape[1]), np.nan)
     found[:, 0] = whole
-    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
     known = np.flatnonzero(~np.isnan(whole[0]))
-    if len(names) < 2 or not len(known):
+    if len(set(subjects)) < 2 or not len(known):
         return found
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
-    weights = drawn[:, owner].astype(np.float64)
+    drawn = subject_draws(subjects, n_boot, np.random.default_rng(seed))
+    weights = drawn.astype(np.float64)
     moments = _moments(x[:, known], y[:, known], relations, weights)
     draws = np.stack(_ratios(*moments, *(floor[known] for floor in floors)))
     edges = [(1 - level) / 2, (1 + level) / 2]

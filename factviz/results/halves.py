@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from factviz.facts.checks import check_seed, is_whole
 from factviz.facts.errors import FactvizError
 
 HALVES = ("first", "second")
@@ -55,12 +56,13 @@ def subject_folds(
     FactvizError
         If there are fewer than two folds, or fewer subjects than folds.
     """
+    check_seed(seed)
     kinds: dict[str, set[str]] = {}
     for subject, relation in zip(subjects, relations, strict=True):
         kinds.setdefault(subject, set()).add(relation)
-    if not 2 <= folds <= len(kinds):
+    if not is_whole(folds) or not 2 <= folds <= len(kinds):
         raise FactvizError(
-            f"folds={folds} can't be made of {len(kinds)} subjects: give 2 folds or more, and as "
+            f"folds={folds!r} can't be made of {len(kinds)} subjects: give 2 folds or more, and as "
             "many subjects at least"
         )
     rng = np.random.default_rng(seed)

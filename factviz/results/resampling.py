@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 def subject_bands(
@@ -104,12 +104,18 @@ def _drawn(
     subjects: Sequence[str], n_boot: int, seed: int
 ) -> Float[np.ndarray, "draw fact"] | None:
     """How often each fact is drawn when subjects are; None for fewer than two of them."""
-    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    if len(names) < 2:
+    if len(set(subjects)) < 2:
         return None
-    rng = np.random.default_rng(seed)
+    return subject_draws(subjects, n_boot, np.random.default_rng(seed)).astype(np.float64)
+
+
+def subject_draws(
+    subjects: Sequence[str], n_boot: int, rng: np.random.Generator
+) -> Int[np.ndarray, "draw fact"]:
+    """How often each fact is there when as many subjects as there are are drawn, with repeats."""
+    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_boot)
-    return drawn[:, owner].astype(np.float64)
+    return drawn[:, owner]
 
 
 def macro_means(

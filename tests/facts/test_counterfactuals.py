@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -49,6 +50,32 @@ def test_draws_depend_on_the_seed_and_not_on_the_other_facts() -> None:
     seeds = {tuple(f.prompt for f in fv.counterfactuals(CITIES, "other topic", seed=s))
              for s in range(5)}  # fmt: skip
     assert len(seeds) > 1
+
+
+@pytest.mark.parametrize("recipe", ["other topic", "flipped pair", "relation replaced",
+                                    "other answer", "shots changed"])  # fmt: skip
+def test_the_order_of_the_facts_changes_no_draw(recipe: str) -> None:
+    facts = fv.FactSet.builtin().select(relation=["country_capital", "country_language"])[:40]
+    if recipe in ("other answer", "shots changed"):
+        facts = facts.with_shots(2)
+    whole = fv.FactSet.builtin().select(relation=["country_capital", "country_language"])
+    order = random.Random(0).sample(range(len(facts)), len(facts))
+    among = None if recipe == "flipped pair" else whole
+    made = list(fv.counterfactuals(facts, recipe, among=among))
+    mixed = fv.FactSet(facts[i] for i in order)
+    back = None if among is None else list(whole)[::-1]
+    again = list(fv.counterfactuals(mixed, recipe, among=back))
+    assert [fact.prompt for fact in again] == [made[i].prompt for i in order]
+
+
+def test_a_topic_within_a_longer_word_is_left_alone() -> None:
+    facts = [
+        fv.Fact("of Rome and Romeo says Ann the land is", "Ann", "a", "r", topic="Rome"),
+        fv.Fact("of Lyon and Romeo says Bob the land is", "Bob", "b", "r", topic="Lyon"),
+    ]
+    assert fv.counterfactuals(facts, "other topic")[0].prompt == facts[1].prompt.replace(
+        "Bob", "Ann"
+    )
 
 
 def test_a_topic_that_is_not_the_subject_is_exchanged() -> None:
