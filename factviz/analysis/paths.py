@@ -15,8 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from factviz.analysis.directions import working_dtype
-from factviz.analysis.receivers import Receiver
-from factviz.facts.errors import FactvizError
+from factviz.analysis.receivers import NoSendersError, Receiver
 from factviz.models.factmodel import FactModel
 from factviz.models.frozen import AtPosition, FrozenBlocks, Shifts, check_reproduced
 from factviz.models.head_inputs import read_anew
@@ -119,7 +118,7 @@ class Paths:
         if not self.blocks.reads_heads(clean, layer):  # parallel: they run side by side
             states = states[: self.blocks.variant(layer, 0)]
         if len(states) == 1:
-            raise FactvizError(
+            raise NoSendersError(
                 f"{self.receiver.name} has no senders: in a parallel block it reads what the first "
                 "attention reads, the embedding"
             )

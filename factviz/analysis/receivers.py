@@ -23,6 +23,10 @@ _FORMS = (
 )
 
 
+class NoSendersError(FactvizError):
+    """Nothing writes before the receiver: it reads the embedding."""
+
+
 @dataclass(frozen=True)
 class Receiver:
     """What is read in the run with the sender replaced, and put in place in the original.
@@ -92,7 +96,7 @@ def _one(model: FactModel, asked: Any) -> Receiver:
         )
     name = f"{kind} of L{layer}H{head}"
     if layer == 0:
-        raise FactvizError(
+        raise NoSendersError(
             f"receiver {asked!r}: {name} has no senders: the first attention reads the embedding"
         )
     heads = (head,) if kind == "q" else group_of(model, layer, head)

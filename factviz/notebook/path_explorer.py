@@ -12,6 +12,7 @@ from typing import Any
 import traitlets
 
 from factviz.analysis.path_patching import patch_paths
+from factviz.analysis.receivers import NoSendersError
 from factviz.facts.counterfactuals import counterfactuals as made_from
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
@@ -48,6 +49,7 @@ class PathExplorer(ResultWidget):
     ) -> None:
         self._model, self._facts, self._others = model, facts, others
         self._worker = worker_of(model)
+        self._followed: dict[str, Any] = {}
         self._steps = [Step("answer at END", maps=[("the final residual", "end", first)])]
         figure = path_chain.build(self._steps)
         super().__init__(figure.transport(), figure.buffer, summary="Paths to the answer")
@@ -61,7 +63,7 @@ class PathExplorer(ResultWidget):
     def _chosen(self, change: Mapping[str, Any]) -> None:
         selection = change["new"]
         # A row of a matrix is no sender: choosing it shows its numbers, and that is all.
-        if selection and selection.get("key") is not None:
+        if selection and selection.get("key") is not None and selection != self._followed:
             self._worker.ask(self, lambda: self._answer(selection))
 
     def _answer(self, selection: Mapping[str, Any]) -> None:
@@ -125,7 +127,13 @@ class PathExplorer(ResultWidget):
         for label, at, receiver in wanted:
             step.waiting = f"{step.name}: what feeds {label} is being worked out …"
             self._publish(clear=False)
-            found = patch_paths(self._model, self._facts, self._others, at=at, receiver=receiver)
+            try:
+                found = patch_paths(
+                    self._model, self._facts, self._others, at=at, receiver=receiver
+                )
+            except NoSendersError:
+                step.waiting = f"{step.name} reads the embedding: nothing feeds it."
+                return
             step.maps.append((label, at, found))
             if self._worker.asked_again(self):
                 break
@@ -136,8 +144,10 @@ class PathExplorer(ResultWidget):
         with self.hold_sync():
             self.figure, self.buffer = figure.transport(), figure.buffer
             self.error = shown(problem, limit=1000)
-            if clear and not self._worker.asked_again(self):
-                self.selection = None  # its panel is another one now
+            if self.selection and not self._worker.asked_again(self):
+                # Its panel is another one now.
+                self._followed = {} if clear else {"key": self.selection.get("key")}
+                self.selection = self._followed or None
         self._follow()
 
     def _follow(self) -> None:

@@ -94,7 +94,6 @@ def test_another_choice_above_takes_the_place_of_the_way(shown: PathExplorer) ->
 @pytest.mark.parametrize(
     ("selection", "said"),
     [
-        (key(0, "head", 0, 1), "q of L0H1 has no senders"),
         (key(0, "head", 9, 1), "layer 9 does not exist"),
         (key(0, "head", "<b>", 1), "'<b>'"),
         (key(4, "mlp", 1), "there is no stop 4: the way has 1"),
@@ -107,6 +106,37 @@ def test_what_goes_wrong_is_shown(shown: PathExplorer, selection: Any, said: str
     assert said in shown.error and shown.path == ["answer at END"]
     choose(shown, key(0, "mlp", 1))
     assert shown.error == "" and len(shown.path) == 2
+
+
+def test_the_way_ends_at_a_head_that_nothing_feeds(shown: PathExplorer) -> None:
+    choose(shown, key(0, "head", 0, 1))
+    assert shown.path == ["answer at END", "L0H1 at END"] and shown.error == ""
+    assert shown.results == {}
+    assert "L0H1 at END reads the embedding: nothing feeds it." in shown.figure["spec"]["notes"]
+    shown.back()
+    until(lambda: shown.selection is None)
+    assert shown.path == ["answer at END"]
+
+
+def test_what_is_being_followed_marks_no_panel(
+    shown: PathExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panels move down under a selection: its row would be one of another panel."""
+    gate, asked = threading.Event(), []
+
+    def slow(*args: Any, **options: Any) -> Any:
+        asked.append(options["receiver"])
+        assert gate.wait(20)
+        return fv.patch_paths(*args, **options)
+
+    monkeypatch.setattr(path_explorer, "patch_paths", slow)
+    wanted = key(0, "mlp", 1)
+    shown.selection = wanted
+    until(lambda: asked == [("mlp", 1)])
+    assert shown.selection == {"key": wanted["key"]}
+    gate.set()
+    until(lambda: shown.selection is None)
+    assert asked == [("mlp", 1)] and len(shown.path) == 2
 
 
 def test_errors_that_nobody_thought_of_are_shown_too(
