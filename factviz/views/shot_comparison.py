@@ -69,15 +69,11 @@ def _recall(build: FigureBuilder, rows: list[dict[str, Any]], name: str) -> Pane
 
 def _starts(shown: ShotComparison) -> list[str]:
     """From which layer on each measure is above its control: a line for each number of shots."""
-    found: list[str] = []
-    for count, rows in shown.onsets().groupby("shots", sort=False):
-        starts = [
-            f"{_SAID[row['measure']]} "
-            + (f"from layer {int(row['layer'])} on" if row["found"] else "in no layer")
-            for row in rows.to_dict("records")
-        ]
-        found.append(f"{told(int(count))}, above the control: {'; '.join(starts)}")
-    return found
+    found: dict[int, list[str]] = {}
+    for row in shown.onsets().to_dict("records"):
+        start = f"from layer {int(row['layer'])} on" if row["found"] else "in no layer"
+        found.setdefault(int(row["shots"]), []).append(f"{_SAID[row['measure']]} {start}")
+    return [f"{told(count)}, above the control: {'; '.join(of)}" for count, of in found.items()]
 
 
 def build(result: ShotComparison) -> Figure:
