@@ -147,6 +147,8 @@ def _tokens(
             f"{len(facts)} facts: whether attention goes with the topic is undefined, and no head "
             "can be a mover"
         )
+    if any(len(at) > 1 for at in topics.positions):
+        notes.append("attention to a topic of several tokens is summed over them")
     if bare := sum(not row[2] for row in tokens.ids):
         notes.append(f"{bare} of {len(facts)} facts have no R: there is no control for the answer")
     return tokens, notes

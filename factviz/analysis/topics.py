@@ -68,10 +68,7 @@ def read_topics(model: FactModel, facts: Sequence[Fact]) -> Topics:
 def _notes(facts: Sequence[Fact], places: Sequence[Sequence[int]]) -> list[str]:
     notes: list[str] = []
     if several := sum(len(at) > 1 for at in places):
-        notes.append(
-            f"{several} of {len(facts)} topics are of several tokens: attention is summed over "
-            "them, and X is the last one"
-        )
+        notes.append(f"{several} of {len(facts)} topics are of several tokens: X is the last one")
     named = [fact for fact in facts if fact.topic not in ("", fact.subject)]
     twice = [fact for fact in named if len(whole_words(fact.prompt, fact.topic)) > 1]
     if twice:

@@ -15,7 +15,7 @@ from factviz.results.shown import number, shown
 LOSSES = {
     "top1": "share of facts",
     "probability": "probability",
-    "rank": "doublings of the rank",
+    "rank": "doublings",
     "logit": "logits",
 }
 _RUNS = ("run",)

@@ -75,14 +75,23 @@ def _table(build: FigureBuilder, table: Any) -> Panel:
     )
 
 
+def _places(measures: Any) -> Any:
+    return measures.map(list(MEASURES).index)
+
+
 def _changes(build: FigureBuilder, table: Any) -> Panel:
-    rows = table[table["method"] != "unmitigated"].to_dict("records")
+    changed = table[table["method"] != "unmitigated"]
+    rows = changed.sort_values("measure", key=_places, kind="stable").to_dict("records")
+    labels = [
+        NAMES[row["measure"]] if row["method"] == "mitigated" else f"↳ {row['method']}"
+        for row in rows
+    ]
     low, high = (np.array([row[f"change_{edge}"] for row in rows]) for edge in ("low", "high"))
     edges: Any = {} if np.isnan(low).all() else {"low": low, "high": high}
     return build.bars(
-        [f"{row['method']}: {NAMES[row['measure']]}" for row in rows],
+        labels,
         np.array([row["change"] for row in rows]),
-        title="Change from the unmitigated model",
+        title="Change from the unmitigated model: mitigated, and the others",
         unit="fraction, NLL in nats",
         **edges,
     )

@@ -25,7 +25,7 @@ def _layer(build: FigureBuilder, result: MLPDecomposition, layer: int) -> Panel:
         build.note(f"The {TOP_BARS} heads with the largest |g| are drawn; .to_frame() has all.")
         rows = rows.loc[sorted([*kept, *rows.index[rows["term"] == REST]])]
     labels = [
-        "rest of the stream (c_r)" if row.term == REST else f"{row.term} {row.word}"
+        "the rest (c_r)" if row.term == REST else f"{row.term} {row.word}"
         for row in rows.itertuples()
     ]
     r2, shuffled = rows["r2"].iloc[0], rows["r2_control"].iloc[0]

@@ -18,9 +18,9 @@ _TITLES = {
     "attention": "END's attention to the topic, mean over a layer's heads",
 }
 _SAID = {
-    "answer_write": "what heads write of the answer is",
-    "topic_write": "what heads write of the topic is",
-    "attention": "END's attention to the topic is",
+    "answer_write": "what heads write of the answer",
+    "topic_write": "what heads write of the topic",
+    "attention": "END's attention to the topic",
 }
 _CONTROLS = {
     "answer_write": "other answers",
@@ -67,6 +67,15 @@ def _recall(build: FigureBuilder, rows: list[dict[str, Any]], name: str) -> Pane
     return build.bars([told(row["shots"]) for row in rows], values, title=title, unit=unit, **edges)
 
 
+def _starts(shown: ShotComparison) -> list[str]:
+    """From which layer on each measure is above its control: a line for each number of shots."""
+    found: dict[int, list[str]] = {}
+    for row in shown.onsets().to_dict("records"):
+        start = f"from layer {int(row['layer'])} on" if row["found"] else "in no layer"
+        found.setdefault(int(row["shots"]), []).append(f"{_SAID[row['measure']]} {start}")
+    return [f"{told(count)}, above the control: {'; '.join(of)}" for count, of in found.items()]
+
+
 def build(result: ShotComparison) -> Figure:
     """The figure of a comparison of shots: means over facts, or one fact."""
     fact, shown = result.view_options.get("fact"), result
@@ -86,10 +95,8 @@ def build(result: ShotComparison) -> Figure:
             f"{told(row['shots'])} against {told(rows[0]['shots'])}, the same facts: P "
             f"{number(row['probability_gain'], 3, sign=True)} [{low}, {high}]"
         )
-    for row in shown.onsets().to_dict("records"):
-        start = f"from layer {int(row['layer'])} on" if row["found"] else "in no layer"
-        builder.note(f"{told(row['shots'])}: {_SAID[row['measure']]} above its control {start}")
-    builder.note(f"control: {said.get('control')}", *map(str, said.get("notes", [])))
+    builder.note(f"control: {said.get('control')}", *_starts(shown))
+    builder.note(*map(str, said.get("notes", [])))
     curves = shown.curves()
     panels = [_curves(builder, curves, name) for name in MEASURES]
     panels += [_recall(builder, rows, name) for name in ("top1", "probability")]

@@ -95,6 +95,11 @@ def test_a_reliability_diagram_and_a_table() -> None:
     values = figure.values(table["values"])[0]
     wanted = result.table().query("method == 'temperature'")["value"]
     np.testing.assert_allclose(values[-1], wanted, rtol=1e-5)
+    changes = figure.spec["panels"][0][3]
+    assert changes["labels"][:4] == ["accuracy", "↳ random parts", "↳ temperature", "P(answer)"]
+    rows = result.table().set_index(["measure", "method"])["change"]
+    wanted = [rows["probability", m] for m in ("mitigated", "random parts", "temperature")]
+    np.testing.assert_allclose(figure.values(changes["values"])[3:6], wanted, rtol=1e-5)
     assert "helps" in figure.spec["subtitle"]
     assert "nothing is scaled" in build(made("nothing to scale")).spec["subtitle"]
 

@@ -16,6 +16,7 @@ from factviz.results.shown import shown
 from factviz.views.painters import files
 from factviz.views.painters.text import Writer, drawable
 from factviz.views.presenter import build
+from factviz.views.spec import FigureBuilder
 from tests import factories, parsed
 from tests.hostile import HOSTILE
 from tests.views.marks import four_marks
@@ -154,3 +155,30 @@ def test_512_tokens_and_1024_heads_are_still_a_figure():
     texts = parsed.svg_texts(parsed.svg(content))
     assert "464 other tokens" in texts and "964 more heads" in texts
     assert len(content) < 1_000_000
+
+
+def test_labels_of_points_do_not_cover_one_another():
+    builder = FigureBuilder("Points", "", "")
+    x, y = np.array([1.0, 1.0, 1.001, 0.1]), np.array([1.0, 1.0, 1.001, np.nan])
+    axes = [{"title": name, "unit": "", "values": values} for name, values in (("x", x), ("y", y))]
+    panel = builder.points(*axes, ["one", "two", "three", "nowhere"], title="Near")
+    ax = files.plot(builder.figure([[panel]]))
+    assert [text.get_text() for text in ax.texts] == ["three"]
+    far = builder.points(
+        {"title": "x", "unit": "", "values": np.arange(4.0)},
+        {"title": "y", "unit": "", "values": np.arange(4.0)},
+        ["one", "two", "three", "four"],
+        title="Far",
+    )
+    ax = files.plot(builder.figure([[far]]))
+    assert sorted(text.get_text() for text in ax.texts) == ["four", "one", "three", "two"]
+
+
+def test_the_footer_names_what_is_shown_and_what_is_left_out():
+    builder = FigureBuilder("Notes", "", "Caption.")
+    builder.note(*(f"note {i}" for i in range(9)))
+    panel = builder.bars(["a"], np.array([1.0]), title="Bars", unit="logits")
+    figure = builder.figure([[panel], [panel]], {"label": "layer", "options": ["MLP 3", "MLP 1"]})
+    said = "\n".join(parsed.svg_texts(parsed.svg(files.render(figure, "svg"))))
+    assert "layer 1 of 2: MLP 3" in said
+    assert "note 5" in said and "note 6" not in said and "3 more notes: see the saved page." in said

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import factviz as fv
+from factviz.views.painters.files import MOST_NOTES
 from factviz.views.presenter import build
 from factviz.views.static_table import matrix_table
 
@@ -132,7 +133,11 @@ def test_shots_have_a_line_each_beside_their_controls() -> None:
     assert labels == ["0 shots", "1 shot", "0 shots, other answers", "1 shot, other answers"]
     wanted = result.curves()["answer_write"].sel(shots=1).values
     assert figure.values(lines["series"][1]["values"]) == pytest.approx(wanted, abs=1e-5)
-    assert any("1 shot against 0 shots" in note for note in figure.spec["notes"])
+    notes = figure.spec["notes"]
+    assert any("1 shot against 0 shots" in note for note in notes)
+    assert sum("above the control" in note for note in notes) == 2
+    # Files show the first notes only, and what the control is must be among them.
+    assert any(note.startswith("control:") for note in notes[:MOST_NOTES])
 
 
 def test_the_waterfall_ends_in_the_logit() -> None:

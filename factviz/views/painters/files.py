@@ -74,8 +74,13 @@ def _text_block(drawn: MplFigure, text: str, top: float, points: float, **style:
 def _footer(figure: Figure, write: Writer, width: int) -> str:
     spec = figure.spec
     choose = spec["choose"]
-    lines = [f"{choose['label']} 1 of {len(choose['options'])}."] if choose else []
+    lines: list[str] = []
+    if choose:
+        options = choose["options"]
+        lines.append(f"{choose['label']} 1 of {len(options)}: {options[0]}")
     lines += [spec["caption"], *spec["notes"][:MOST_NOTES]]
+    if (left := len(spec["notes"]) - MOST_NOTES) > 0:
+        lines.append(f"{left} more note{'s' if left > 1 else ''}: see the saved page.")
     return "\n".join(write.wrapped(line, width, 500) for line in lines if line)
 
 

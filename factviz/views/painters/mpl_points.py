@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TEXT = 8.0
-NAMED = 12  # points that carry their label
+NAMED = 12  # points that carry their label, as far as there is room
+LETTER = 5.0  # about as wide is a letter of a label, in points
 
 
 def size(_figure: Figure, _panel: Panel) -> tuple[float, float]:
@@ -28,6 +29,27 @@ def _outermost(x: np.ndarray, y: np.ndarray) -> list[int]:
     reach = [np.nanmax(np.abs(v), initial=0.0) or 1.0 for v in (x, y)]
     distance = np.nan_to_num(np.hypot(x / reach[0], y / reach[1]), nan=-1.0)
     return [int(i) for i in np.argsort(-distance, kind="stable")[:NAMED]]
+
+
+def _with_room(ax: Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> list[tuple[int, bool]]:
+    """The outermost points whose labels do not cover one another, and whether to the left."""
+    ax.autoscale_view()  # or places are asked for before the limits are known
+    found: list[tuple[int, bool]] = []
+    boxes: list[tuple[float, float, float]] = []
+    for index in _outermost(x, y):
+        if not (np.isfinite(x[index]) and np.isfinite(y[index])):
+            continue
+        left = bool(x[index] > (np.nanmin(x) + np.nanmax(x)) / 2)
+        at, high = ax.transData.transform((x[index], y[index])) * 72 / ax.figure.dpi  # points
+        wide = len(labels[index]) * LETTER + 4
+        start = at - wide if left else at
+        if all(
+            abs(high - other) > TEXT or start + wide < begin or end < start
+            for begin, end, other in boxes
+        ):
+            boxes.append((start, start + wide, high))
+            found.append((index, left))
+    return found
 
 
 def _clouds(ax: Axes, x: np.ndarray, y: np.ndarray, kinds: list[str | None]) -> list[Any]:
@@ -64,10 +86,12 @@ def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
     y = figure.values(panel["y"]["values"]).astype(np.float64)
     kinds: list[str | None] = panel["classes"] or [None] * len(x)
     handles = _clouds(ax, x, y, kinds)
-    for index in _outermost(x, y):
-        left = x[index] > (np.nanmin(x) + np.nanmax(x)) / 2
+    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0.5)
+    ax.axvline(0, color="0.6", linewidth=0.6, zorder=0.5)
+    labels = [write.text(label, 24) for label in panel["labels"]]
+    for index, left in _with_room(ax, x, y, labels):
         ax.annotate(
-            write.text(panel["labels"][index], 24),
+            labels[index],
             (x[index], y[index]),
             xytext=(-4 if left else 4, 3),
             ha="right" if left else "left",
@@ -75,8 +99,6 @@ def paint(ax: Axes, figure: Figure, panel: Panel, write: Writer) -> None:
             fontsize=TEXT - 1,
             **PLAIN,
         )
-    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0.5)
-    ax.axvline(0, color="0.6", linewidth=0.6, zorder=0.5)
     ax.set_xlabel(_axis_title(panel["x"], write), fontsize=TEXT, **PLAIN)
     ax.set_ylabel(_axis_title(panel["y"], write), fontsize=TEXT, **PLAIN)
     rule = panel.get("rule")
