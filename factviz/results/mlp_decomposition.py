@@ -116,7 +116,10 @@ class MLPDecomposition(Result):
     @property
     def fits(self) -> xr.DataArray:
         """Whether a layer's fit says anything [layer]: R² above .01 and 97.5 % of controls."""
-        bar = self.dataset["control_r2"].quantile(0.975, "shuffle").drop_vars("quantile")
+        shuffled = self.dataset["control_r2"]
+        if shuffled.isnull().all():  # none was drawn
+            return self.r2 > LEAST
+        bar = shuffled.quantile(0.975, "shuffle").drop_vars("quantile")
         return (self.r2 > LEAST) & (self.r2 > bar.fillna(LEAST))
 
     @property

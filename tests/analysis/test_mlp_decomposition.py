@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -141,6 +142,9 @@ class TestByHand:
         assert found.dataset["control_r2"].sizes["shuffle"] == 20
         assert np.isfinite(found.dataset["control_r2"]).all()
         none = fv.decompose_mlps(tiny("gpt2"), facts(), controls=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert not none.fits.isnull().any() and repr(none)
         assert none.dataset["control_r2"].isnull().all()
         assert "shuffled" not in none.said_of(0)
         with pytest.raises(FactvizError, match="controls=-1"):
