@@ -21,7 +21,7 @@ from factviz.facts.checks import check_counts
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.results.calibration import BINS
 from factviz.results.halves import subject_halves
 from factviz.results.mitigation import CRITERIA, Mitigation, point
@@ -90,6 +90,7 @@ def mitigate(
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521; Guo et al., *On
     Calibration of Modern Neural Networks*, arXiv 1706.04599 (temperature scaling).
     """
+    check_model(model)
     tried = checked_gains(gains, allow_outside=allow_outside)
     _check_options(criterion, bins, controls, n_boot)
     found = as_facts(facts)

@@ -27,7 +27,7 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
 from factviz.facts.tokens import PromptTokens
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.results.mlp_decomposition import DIRECTIONS, REST, VECTORS, MLPDecomposition
 
 SUBJECTS = 4
@@ -104,6 +104,7 @@ def decompose_mlps(
     ----------
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521.
     """
+    check_model(model)
     if solver not in ("exact", "sgd"):
         raise FactvizError(f"solver={solver!r} is unknown: 'exact' or 'sgd'")
     check_settings(rate, momentum, steps)

@@ -23,7 +23,7 @@ from factviz.facts.checks import check_counts
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
 from factviz.facts.topics import topic
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.results.halves import sample_rows
 from factviz.results.movers import DIRECTIONS, MoverHeads, rule_in_words
 
@@ -97,6 +97,7 @@ def find_movers(
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521. The decision rule
     is this project's own (METHODS.md, P2 point 3).
     """
+    check_model(model)
     rule = Rule(min_attention, alpha, min_copying, written)
     check_counts(k=(k, 1), n_boot=(n_boot, 2), n_shuffles=(n_shuffles, 1))
     found = as_facts(facts)

@@ -12,7 +12,7 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
 from factviz.facts.tokens import PromptTokens, attribute_tokens
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 
 Target = str | int
 """The token that is followed: "answer", "top1" (of the clean run) or a token id."""
@@ -34,6 +34,7 @@ class Prompts:
 
 def read_prompts(model: FactModel, facts: Fact | Iterable[Fact]) -> Prompts:
     """The facts, as this model reads them."""
+    check_model(model)
     found = as_facts(facts)
     return Prompts(model, found, [model.tokenize(f) for f in found], isinstance(facts, Fact))
 

@@ -26,7 +26,7 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import FactSet, as_facts
 from factviz.facts.topics import topic
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.models.traced import Trace, trace
 from factviz.results.shot_comparison import MEASURES, ShotComparison
 
@@ -81,6 +81,7 @@ def compare_shots(
     ----------
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521.
     """
+    check_model(model)
     check_seed(seed)
     found = FactSet(as_facts(facts))
     numbers = _counts(counts)

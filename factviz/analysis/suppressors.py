@@ -29,7 +29,7 @@ from factviz.facts.checks import check_counts
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.models.traced import Trace
 from factviz.results.halves import sample_rows
 from factviz.results.suppressors import RULE, Suppressors
@@ -89,6 +89,7 @@ def find_suppressors(
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521. The decision rule
     is this project's own (METHODS.md, P2 point 8).
     """
+    check_model(model)
     check_draws(controls)
     check_counts(k=(k, 1), n_boot=(n_boot, 2))
     chosen = (model.n_layers - 1,) if layers is None else layers_of(model, layers)

@@ -21,7 +21,7 @@ from factviz.facts.checks import check_seed
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.results.token_trace import PLACES, TOKENS, TokenTrace
 
 _NUMBERS = 1 << 24
@@ -56,6 +56,7 @@ def follow_tokens(model: FactModel, facts: Fact | Iterable[Fact], *, seed: int =
     ----------
     Lv et al., *Interpreting Key Mechanisms of Factual Recall*, arXiv 2403.19521.
     """
+    check_model(model)
     found = as_facts(facts)
     tokens = model.tokenize_all(found)
     topics = read_topics(model, found)

@@ -241,6 +241,12 @@ class FactModel:
         )
 
 
+def check_model(model: Any) -> None:
+    """Refuse what is no model of factviz's, the name of one for instance."""
+    if not isinstance(model, FactModel):
+        raise FactvizError(f"the model is {str(model)[:80]!r}: give what load_model gives")
+
+
 def _as_fact(prompt: Any) -> Fact:
     """A prompt alone has no subject: the whole of it stands in."""
     if isinstance(prompt, Fact):

@@ -24,7 +24,7 @@ from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.tokens import PromptTokens
 from factviz.models.attention import check_head, layer_attention
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.notebook.scripts import script
 from factviz.results.shown import shown, token_text
 
@@ -127,8 +127,7 @@ def show_attention(
 
 
 def _check(model: Any, fact: Any) -> None:
-    if not isinstance(model, FactModel):
-        raise FactvizError(f"the model is {str(model)[:80]!r}: give what load_model gives")
+    check_model(model)
     if not isinstance(fact, Fact):
         raise FactvizError(
             f"attention is shown of one Fact at a time, not of {shown(repr(fact), limit=80)}: "

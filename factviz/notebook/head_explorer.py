@@ -14,7 +14,7 @@ from factviz.analysis.head_profile import profile_head
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.notebook.scripts import script
 from factviz.notebook.widget import ResultWidget
 from factviz.notebook.worker import worker_of
@@ -143,8 +143,7 @@ def explore_heads(
     profile_head : the profile of one head, as a result to save.
     show_attention : all of a head's attention on one fact.
     """
-    if not isinstance(model, FactModel):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise FactvizError(f"the model is {str(model)[:80]!r}: give what load_model gives")
+    check_model(model)
     found = as_facts(facts)
     if classes is None:
         classes = classify_heads(model, found)

@@ -13,11 +13,12 @@ import traitlets
 
 from factviz.analysis.path_patching import patch_paths
 from factviz.analysis.receivers import NoSendersError
+from factviz.facts.checks import is_whole
 from factviz.facts.counterfactuals import counterfactuals as made_from
 from factviz.facts.errors import FactvizError
 from factviz.facts.fact import Fact
 from factviz.facts.factset import as_facts
-from factviz.models.factmodel import FactModel
+from factviz.models.factmodel import FactModel, check_model
 from factviz.notebook.widget import ResultWidget
 from factviz.notebook.worker import worker_of
 from factviz.results.path_patching import PathPatching
@@ -85,13 +86,13 @@ class PathExplorer(ResultWidget):
     def _go(self, selection: Mapping[str, Any]) -> None:
         key = selection.get("key")
         if not isinstance(key, Mapping) or not (
-            "back" in key or {"level", "component"} <= set(key)
+            "back" in key or ("level" in key and key.get("component") in ("head", "mlp"))
         ):
             raise FactvizError(
                 f"the selection {dict(selection)!r} names no sender: choose one among the bars"
             )
         level = key.get("back", key.get("level"))
-        if not isinstance(level, int) or not 0 <= level < len(self._steps):
+        if not is_whole(level) or not 0 <= level < len(self._steps):
             raise FactvizError(f"there is no stop {level!r}: the way has {len(self._steps)}")
         kept = self._steps[: level + 1]
         if "back" in key:
@@ -204,8 +205,7 @@ def explore_paths(
     --------
     patch_paths : one map, as a result to save.
     """
-    if not isinstance(model, FactModel):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise FactvizError(f"the model is {str(model)[:80]!r}: give what load_model gives")
+    check_model(model)
     found = as_facts(facts)
     if isinstance(counterfactuals, str):
         counterfactuals = made_from(found, counterfactuals)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import xarray as xr
 
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.results.base import Result
 
@@ -92,8 +93,8 @@ class FactResult(Result):
             If there is no such fact.
         """
         count = self.dataset.sizes["fact"]
-        if fact is not None and not 0 <= fact < count:
-            raise FactvizError(f"no fact {fact}: there are facts 0 to {count - 1}")
+        if fact is not None and not (is_whole(fact) and 0 <= fact < count):
+            raise FactvizError(f"no fact {fact!r}: there are facts 0 to {count - 1}")
         return self._with_view(**({} if fact is None else {"fact": fact}))
 
     def _model(self) -> str:

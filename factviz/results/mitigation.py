@@ -211,7 +211,14 @@ class Mitigation(Result):
         -------
         DataFrame
             gain, value, control (NaN where there is none), in order of the gain.
+
+        Raises
+        ------
+        FactvizError
+            If the measure or the half is unknown.
         """
+        if name not in MEASURES:
+            raise FactvizError(f"measure {name!r} is unknown: {', '.join(MEASURES)}")
         data = self._half(half)
         kinds, gains = data["setting_kind"].values, data["gain"].values
         rows: list[dict[str, float]] = []

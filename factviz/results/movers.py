@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.results.base import Result
 from factviz.results.factwise import FACT_COORDS, Dims, check
@@ -215,10 +216,11 @@ class MoverHeads(Result):
         if layer is None and head is None:
             return self._with_view()
         layers, heads = self.dataset["copying"].shape
-        if layer is None or head is None or not (0 <= layer < layers and 0 <= head < heads):
+        there = is_whole(layer) and is_whole(head) and 0 <= layer < layers and 0 <= head < heads
+        if not there:
             raise FactvizError(
-                f"no head (layer={layer}, head={head}): there are layers 0 to {layers - 1}, heads "
-                f"0 to {heads - 1}"
+                f"no head (layer={layer!r}, head={head!r}): there are layers 0 to {layers - 1}, "
+                f"heads 0 to {heads - 1}"
             )
         return self._with_view(layer=layer, head=head)
 

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
+from factviz.facts.checks import is_whole
 from factviz.facts.errors import FactvizError
 from factviz.results.factwise import FACT_COORDS, Dims, FactResult
 from factviz.results.resampling import ratio_bands, subject_bands
@@ -133,8 +134,8 @@ class PathPatching(FactResult):
         """
         if measure not in ("change", "delta"):
             raise FactvizError(f"measure {measure!r} is unknown: 'change' (percent) or 'delta'")
-        if top < 1:
-            raise FactvizError(f"top={top} senders can't be listed: 1 or more")
+        if not is_whole(top) or top < 1:
+            raise FactvizError(f"top={top!r} senders can't be listed: 1 or more")
         return super().view(fact=fact)._with_view(measure=measure, top=top)
 
     def _three(self, n_boot: int, seed: int) -> dict[str, tuple[Float[np.ndarray, " sender"], ...]]:

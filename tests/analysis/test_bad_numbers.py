@@ -111,3 +111,26 @@ def test_numbers_of_numpy_are_as_good() -> None:
     assert first.dataset.identical(second.dataset)
     with fv.edit_head(model, one, two, remove=np.int64(5)) as edit:
         assert edit.share > 0
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_the_name_of_a_model_is_no_model(name: str) -> None:
+    with pytest.raises(fv.FactvizError, match="the model is 'mini': give what load_model gives"):
+        ASK[name]("mini", planted.facts())
+
+
+@pytest.mark.parametrize("wrong", [0.5, True, "0", -1, 99])
+def test_views_of_what_is_not_there_are_refused(model: fv.FactModel, wrong: Any) -> None:
+    facts = planted.facts()
+    paths = fv.patch_paths(model, facts, facts[::-1], mode="mean")
+    movers = fv.find_movers(model, facts, n_boot=2, n_shuffles=2)
+    with pytest.raises(fv.FactvizError, match="no fact"):
+        paths.view(fact=wrong)
+    with pytest.raises(fv.FactvizError, match="no head"):
+        movers.view(layer=wrong, head=0)
+    if wrong != 99:
+        with pytest.raises(fv.FactvizError, match="senders can't be listed"):
+            paths.view(top=wrong)
+    scaled = fv.mitigate(model, facts, [0, 1], components="L0H1", n_boot=2)
+    with pytest.raises(fv.FactvizError, match="is unknown: accuracy"):
+        scaled.curve(wrong)

@@ -97,6 +97,8 @@ def test_another_choice_above_takes_the_place_of_the_way(shown: PathExplorer) ->
         (key(0, "head", 9, 1), "layer 9 does not exist"),
         (key(0, "head", "<b>", 1), "'<b>'"),
         (key(4, "mlp", 1), "there is no stop 4: the way has 1"),
+        (key(False, "mlp", 1), "there is no stop False: the way has 1"),
+        (key(0, "neuron", 1), "names no sender: choose one among the bars"),
         ({"panel": 0, "row": 1, "key": {"layer": 1}}, "names no sender: choose one among the bars"),
     ],
     ids=str,
