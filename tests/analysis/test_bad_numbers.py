@@ -80,7 +80,7 @@ def model() -> fv.FactModel:
         ("edit", {"remove": 1.5}),
         ("edit", {"remove": [["a"]]}),
         ("edit", {"remove": np.array(["a"])}),
-        ("edit", {"remove": object()}),
+        ("edit", {"remove": NotImplemented}),
         ("edit", {"remove": "\ud83d"}),
     ],
     ids=str,
