@@ -22,19 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def _together(item: pytest.Item) -> str:
-    """Which tests a worker keeps to itself: a file's, or all that need notebooks or a browser."""
-    browser = ROOT / "tests" / "browser" in item.path.parents
-    notebooks = browser or "executed" in getattr(item, "fixturenames", ())
-    return "notebooks" if notebooks else item.path.relative_to(ROOT).as_posix()
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest starts first: notebooks are run once, and one browser is open."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_together(item)))
-    items.sort(key=lambda item: _together(item) != "notebooks")
+    """Notebooks and browsers take longest, so they start first."""
+    browser = ROOT / "tests" / "browser"
+    long = {
+        item.path
+        for item in items
+        if browser in item.path.parents or "executed" in getattr(item, "fixturenames", ())
+    }
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
@@ -60,21 +56,36 @@ def mini() -> FactModel:
     return factviz.load_model()
 
 
-@pytest.fixture(scope="session")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every notebook after a run from top to bottom, without a network."""
+def _execute(path: Path, folder: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
 
     from tests.browser.jupyter import environment
 
-    base = tmp_path_factory.mktemp("executed")
-    folder = base / "work"
-    folder.mkdir()
-    for path in NOTEBOOKS:
-        notebook = nbformat.read(path, as_version=4)
-        metadata = {"metadata": {"path": str(folder)}}
-        client = NotebookClient(notebook, timeout=240, kernel_name="python3", resources=metadata)
-        client.execute(env=environment(base))
-        nbformat.write(notebook, folder / path.name)
+    notebook = nbformat.read(path, as_version=4)
+    metadata = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(notebook, timeout=240, kernel_name="python3", resources=metadata)
+    client.execute(env=environment(folder.parent / path.stem))
+    nbformat.write(notebook, folder / path.name)
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every notebook after a run from top to bottom, without a network.
+
+    Workers share it: each runs what nobody has begun, then waits for the others.
+    """
+    from filelock import FileLock, Timeout
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "executed" / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    for patience in (0, -1):
+        for path in NOTEBOOKS:
+            try:
+                with FileLock(folder.parent / f"{path.name}.lock", timeout=patience):
+                    if not (folder / path.name).exists():
+                        _execute(path, folder)
+            except Timeout:
+                continue
     return folder
