@@ -45,7 +45,7 @@ lab: setup
 	exec $(BIN)/jupyter lab $$root $$browser --LabApp.default_url=/lab/tree/$(QUICKSTART) $(LAB_FLAGS)
 
 # pytest comes last: its summary is the last line of the run.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: lint frontend browser
 	$(PYTEST) -m "not slow"

@@ -85,7 +85,7 @@ def test_a_common_fall_of_all_answers_is_no_suppression() -> None:
     """Head 1 lowers every answer of the relation alike: a falls, a − mean(R) stays."""
     import torch
 
-    plain = planted._empty()
+    plain = planted.one_hot_llama()
     for head in (0, 1):
         planted._look(plain, head)
     planted._write(plain, 0, planted.ANSWERS, 1.0)
