@@ -51,6 +51,17 @@ _WRITE = """
   source.setSource(source.getSource().replace(old, fresh));
 }
 """
+# On a busy machine the shell may not notice that it has a new widget in front, until it is told.
+_IN_FRONT = """
+(path) => {
+  const { shell } = window.jupyterapp;
+  if (shell.currentWidget?.context?.path === path) return true;
+  for (const one of shell.widgets("main")) {
+    if (one.context?.path === path) shell.activateById(one.id);
+  }
+  return false;
+}
+"""
 _SETTLED = """
 async () => {
   const { node } = window.jupyterapp.shell.currentWidget.content;
@@ -72,11 +83,9 @@ def open_notebook(page: Page, lab: Lab, name: str, theme: str = "Light") -> None
     page.goto(lab.address)
     page.wait_for_function("() => window.jupyterapp", timeout=90_000)
     assert page.evaluate(_READY, {"path": name, "theme": theme}) == name
-    # On a busy machine the shell notices late that it has a new widget in front.
-    shown = "(path) => jupyterapp.shell.currentWidget?.context?.path === path"
-    page.wait_for_function(shown, arg=name, timeout=90_000)
+    page.wait_for_function(_IN_FRONT, arg=name, timeout=90_000, polling=250)
     light = "(light) => document.body.dataset.jpThemeLight === String(light)"
-    page.wait_for_function(light, arg=theme == "Light", timeout=90_000)
+    page.wait_for_function(light, arg=theme == "Light", timeout=90_000, polling=250)
 
 
 def settle(page: Page) -> None:
