@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from factviz.results.factwise import FACT_COORDS, Dims, FactResult
+from factviz.results.promoted_tokens import promoted_tokens
 from factviz.results.resampling import subject_bands
 from factviz.results.shown import number, token_text
 
@@ -126,13 +127,7 @@ class HeadProfile(FactResult):
         DataFrame
             group, rank, promoted, promoted_by (logits), suppressed, suppressed_by.
         """
-        data = self.dataset
-        group, rank = np.indices(data["promoted"].shape).reshape(2, -1)
-        columns: dict[str, Any] = {"group": data["group"].values[group], "rank": rank + 1}
-        for name in ("promoted", "suppressed"):
-            columns[name] = data[f"{name}_token"].values[group, rank]
-            columns[f"{name}_by"] = data[name].values[group, rank]
-        return pd.DataFrame(columns)
+        return promoted_tokens(self.dataset, "group")
 
     def _summary(self) -> list[str]:
         data, bands = self.dataset, self.bands()

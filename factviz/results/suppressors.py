@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from factviz.results.base import Result
 from factviz.results.factwise import FACT_COORDS, Dims, check
+from factviz.results.promoted_tokens import promoted_tokens
 from factviz.results.shown import number, shown, token_text
 
 MEANS = ("effect", "answer_effect", "ablation", "ablation_answer", "control", "difference")
@@ -139,13 +139,7 @@ class Suppressors(Result):
         DataFrame
             part, rank, promoted, promoted_by (logits), suppressed, suppressed_by.
         """
-        data = self.dataset
-        part, rank = np.indices(data["promoted"].shape).reshape(2, -1)
-        columns: dict[str, Any] = {"part": data["part"].values[part], "rank": rank + 1}
-        for name in ("promoted", "suppressed"):
-            columns[name] = data[f"{name}_token"].values[part, rank]
-            columns[f"{name}_by"] = data[name].values[part, rank]
-        return pd.DataFrame(columns)
+        return promoted_tokens(self.dataset, "part")
 
     def _summary(self) -> list[str]:
         data = self.dataset
