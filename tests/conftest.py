@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Before anything imports torch or huggingface_hub: both read these once.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -14,6 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 import pytest
+
+from tests.notebook_runs import read_cells, run_cells
 
 if TYPE_CHECKING:
     from factviz import FactModel
@@ -89,3 +92,27 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             except Timeout:
                 continue
     return folder
+
+
+@pytest.fixture(scope="module")
+def cells(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The cells of the notebook that a test module names as ``NOTEBOOK``, by their id."""
+    return read_cells(request.module.NOTEBOOK)
+
+
+@pytest.fixture(scope="module")
+def notebook(cells: dict[str, Any]) -> dict[str, Any]:
+    """The names that its cells define, run here."""
+    return run_cells(cells)
+
+
+@pytest.fixture
+def told(notebook: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What its `check` prints about an answer."""
+
+    def check(number: int, answer: object) -> str:
+        capsys.readouterr()
+        notebook["check"](number, answer)
+        return capsys.readouterr().out
+
+    return check

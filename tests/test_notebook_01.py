@@ -6,15 +6,14 @@ No test names a head or a value of its own: they hold for any model of the recip
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.notebook_runs import drawn, outputs_of, run_cells, solution
 
 NOTEBOOK = ROOT / "notebooks" / "01_summing_up_the_facts.ipynb"
 FIGURES = {
@@ -32,57 +31,9 @@ WRONG: dict[int, list[Any]] = {
 }
 
 
-def run_cells(cells: dict[str, Any], *changes: tuple[str, str]) -> dict[str, Any]:
-    """The names that the cells define; no figure is drawn for that."""
-    names: dict[str, Any] = {"__name__": "notebook"}
-    for cell in cells.values():
-        if cell.cell_type == "code":
-            source = cell.source
-            for old, new in changes:
-                source = source.replace(old, new)
-            exec(compile(source, cell.id, "exec"), names)
-    return names
-
-
-def solution(cells: dict[str, Any], number: int) -> Any:
-    text = cells[f"solution-{number}"].source
-    assert text.startswith("<details><summary>") and text.endswith("</details>")
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    return compile(code, f"solution-{number}", "exec")
-
-
-@pytest.fixture(scope="module")
-def cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-@pytest.fixture(scope="module")
-def notebook(cells: dict[str, Any]) -> dict[str, Any]:
-    return run_cells(cells)
-
-
-@pytest.fixture
-def told(notebook: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What `check` prints about an answer."""
-
-    def check(number: int, answer: object) -> str:
-        capsys.readouterr()
-        notebook["check"](number, answer)
-        return capsys.readouterr().out
-
-    return check
-
-
 def test_every_figure_is_there_after_a_run(executed: Path):
-    done = nbformat.read(executed / NOTEBOOK.name, as_version=4)
-    outputs = {cell.id: cell.outputs for cell in done.cells if cell.cell_type == "code"}
-    drawn = {
-        name
-        for name, some in outputs.items()
-        for output in some
-        if "data-bundle" in output.get("data", {}).get("text/html", "")
-    }
-    assert drawn == FIGURES
+    outputs = outputs_of(executed / NOTEBOOK.name)
+    assert drawn(outputs) == FIGURES
     assert "application/vnd.jupyter.widget-view+json" in outputs["picker"][-1].data
     for number in EXERCISES:
         (output,) = outputs[f"exercise-{number}"]

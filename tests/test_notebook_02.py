@@ -8,10 +8,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from tests.conftest import ROOT
+from tests.notebook_runs import drawn, outputs_of, solution
 
 NOTEBOOK = ROOT / "notebooks" / "02_dissecting_recall.ipynb"
 FIGURES = {
@@ -28,58 +28,20 @@ WRONG = {
 }
 
 
-@pytest.fixture(scope="module")
-def cells() -> dict[str, Any]:
-    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-@pytest.fixture(scope="module")
-def notebook(cells: dict[str, Any]) -> dict[str, Any]:
-    """The names that the notebook's cells define, run here: no figure is drawn for that."""
-    names: dict[str, Any] = {"__name__": "notebook"}
-    for cell in cells.values():
-        if cell.cell_type == "code":
-            exec(compile(cell.source, cell.id, "exec"), names)
-    return names
-
-
 @pytest.fixture
 def solved(notebook: dict[str, Any], cells: dict[str, Any]) -> Callable[[int], Any]:
     """The answer that the written solution of an exercise gives."""
 
     def solve(number: int) -> Any:
-        text = cells[f"solution-{number}"].source
-        assert text.startswith("<details><summary>") and text.endswith("</details>")
-        (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-        exec(compile(code, f"solution-{number}", "exec"), notebook)
+        exec(solution(cells, number), notebook)
         return notebook[f"answer_{number}"]
 
     return solve
 
 
-@pytest.fixture
-def told(notebook: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What `check` prints about an answer."""
-
-    def check(number: int, answer: object) -> str:
-        capsys.readouterr()
-        notebook["check"](number, answer)
-        return capsys.readouterr().out
-
-    return check
-
-
 def test_every_figure_is_there_after_a_run(executed: Path):
-    done = nbformat.read(executed / NOTEBOOK.name, as_version=4)
-    drawn = {
-        cell.id: output.data["text/html"]
-        for cell in done.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-        if "data-bundle" in output.get("data", {}).get("text/html", "")
-    }
-    assert set(drawn) == FIGURES
-    outputs = {cell.id: cell.outputs for cell in done.cells if cell.cell_type == "code"}
+    outputs = outputs_of(executed / NOTEBOOK.name)
+    assert drawn(outputs) == FIGURES
     live = "application/vnd.jupyter.widget-view+json"
     assert live in outputs["picker"][-1].data
     assert "image/png" in outputs["flow"][-1].data
@@ -138,9 +100,8 @@ def test_a_fact_that_depends_little_on_one_layer_is_refused(notebook, told):
 
 def test_what_is_printed_is_what_the_results_say(executed: Path, notebook):
     printed = {
-        cell.id: "".join(output.get("text", "") for output in cell.outputs)
-        for cell in nbformat.read(executed / NOTEBOOK.name, as_version=4).cells
-        if cell.cell_type == "code"
+        name: "".join(output.get("text", "") for output in some)
+        for name, some in outputs_of(executed / NOTEBOOK.name).items()
     }
     rate, richest = notebook["recall"]["mean"], notebook["richest"]
     assert float(rate.sel(layer=richest)) == float(rate.max())

@@ -6,13 +6,13 @@ the page is asked for the application itself, and every promise it has is awaite
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from playwright.sync_api import Page
 
 from tests.browser.jupyter import Lab
 from tests.conftest import ROOT
+from tests.notebook_runs import read_cells, solution_text
 
 _READY = """
 async ({ path, theme }) => {
@@ -135,9 +135,7 @@ def printed(cell: dict[str, Any]) -> str:
 
 def solution(name: str, number: int) -> str:
     """The code of an exercise's solution in one of our notebooks, without the check."""
-    cells = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
-    text = "".join(next(cell for cell in cells if cell["id"] == f"solution-{number}")["source"])
-    return text.split("```python\n")[1].split("check(")[0]
+    return solution_text(read_cells(ROOT / "notebooks" / name), number).split("check(")[0]
 
 
 def check_outputs(cells: list[dict[str, Any]]) -> None:
